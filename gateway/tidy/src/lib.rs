@@ -1,1 +1,7 @@
-//! Tests about the source.
+//! Tests about the source itself: layers, file heads and sizes, fuzz corpora, words that do not belong.
+//!
+//! There is nothing but tests here; run them with `cargo test -p tidy`.
+#![forbid(unsafe_code)]
+
+#[cfg(test)]
+mod tests;

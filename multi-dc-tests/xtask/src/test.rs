@@ -1,0 +1,47 @@
+//! `cargo xtask test`: everything that must hold before a change lands.
+
+use crate::{packages, step};
+
+/// Runs all checks; `privileged` includes the tests that make network namespaces.
+pub(crate) fn run(privileged: bool) -> anyhow::Result<()> {
+    if privileged {
+        step::need_root(
+            "the network namespace tests",
+            "run it as root, or leave these tests out: cargo xtask test --unprivileged",
+        )?;
+        packages::ensure(&[packages::LAB])?;
+    }
+    step::run("format", step::cargo().args(["fmt", "--all", "--check"]))?;
+    nextest()?;
+    // Programs first: the tests that run them find them in the target folder.
+    step::run("build", step::cargo().args(["build", "--locked", "--workspace", "--all-targets"]))?;
+    let tests = |profile: &str| {
+        let mut command = step::cargo();
+        command.args(["nextest", "run", "--locked", "--workspace", "--profile", profile]);
+        command
+    };
+    step::run("tests", &mut tests("default"))?;
+    if privileged {
+        step::run("namespace tests", &mut tests("netns"))?;
+    }
+    step::run(
+        "clippy",
+        step::cargo().args(["clippy", "--locked", "--workspace", "--all-targets", "--", "-D", "warnings"]),
+    )?;
+    step::run(
+        "documentation",
+        step::cargo()
+            .args(["doc", "--locked", "--workspace", "--no-deps"])
+            .env("RUSTDOCFLAGS", "-D warnings"),
+    )?;
+    eprintln!("── all passed");
+    Ok(())
+}
+
+/// Installs cargo-nextest when it is absent.
+fn nextest() -> anyhow::Result<()> {
+    if packages::installed("cargo-nextest") {
+        return Ok(());
+    }
+    step::run("install cargo-nextest", step::cargo().args(["install", "--locked", "cargo-nextest"]))
+}
