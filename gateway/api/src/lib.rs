@@ -1,1 +1,2 @@
 //! HTTP API types.
+#![forbid(unsafe_code)]

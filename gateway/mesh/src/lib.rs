@@ -1,1 +1,2 @@
 //! Mesh core.
+#![forbid(unsafe_code)]

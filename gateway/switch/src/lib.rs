@@ -1,1 +1,2 @@
 //! Switch core.
+#![forbid(unsafe_code)]

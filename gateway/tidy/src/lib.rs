@@ -1,4 +1,4 @@
-//! Tests about the source itself: layers, file heads and sizes, fuzz corpora, words that do not belong.
+//! Tests about the source itself: layers, file heads and sizes.
 //!
 //! There is nothing but tests here; run them with `cargo test -p tidy`.
 #![forbid(unsafe_code)]

@@ -1,1 +1,2 @@
 //! Bytes on the wire.
+#![forbid(unsafe_code)]
