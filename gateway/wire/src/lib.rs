@@ -1,2 +1,21 @@
-//! Bytes on the wire.
+//! Bytes on the wire: checked views and builders that never allocate for a packet and never panic on input.
+//!
+//! The normative text is `gateway/docs/wire.md`. Not here: sockets, keys' lifetimes, decisions.
 #![forbid(unsafe_code)]
+
+mod bytes;
+pub mod checksum;
+mod demux;
+mod envelope;
+mod ethernet;
+mod mss;
+mod tunnel;
+
+pub use demux::{Kind, classify};
+pub use envelope::{Envelope, EnvelopeError, MAX_HOPS};
+pub use ethernet::{EthernetError, Frame};
+pub use mss::clamp_mss;
+pub use tunnel::{Inner, TunnelError};
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,10 @@
+//! Round trips, golden bytes, and parsers that meet arbitrary bytes.
+
+mod formats;
+mod tcp;
+
+use weave_model::ShortId;
+
+fn id(number: u16) -> ShortId {
+    ShortId::new(number).unwrap()
+}
