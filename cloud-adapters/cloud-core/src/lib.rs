@@ -1,1 +1,19 @@
-//! Cloud trait.
+//! What the provisioner asks of a cloud: values, one object-safe trait, a fake, and the suite every adapter passes.
+//!
+//! Not here: any particular cloud, SSH, and what is installed on the hosts. An adapter only makes hosts exist, tells
+//! what exists, opens a byte stream to a host's port and makes hosts go away.
+
+mod cloud;
+mod contract;
+mod error;
+mod fake;
+mod values;
+
+pub use cloud::{Cloud, Stream};
+pub use contract::check_contract;
+pub use error::ProviderError;
+pub use fake::Fake;
+pub use values::{Addresses, HostSpec, HostState, Leftover, Observed, Phase, Secret, Site};
+
+#[cfg(test)]
+mod tests;

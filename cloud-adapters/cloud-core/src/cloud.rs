@@ -1,0 +1,42 @@
+//! The trait.
+
+use tokio::io::{AsyncRead, AsyncWrite};
+
+use crate::error::ProviderError;
+use crate::values::{HostSpec, HostState, Leftover, Observed, Site};
+
+/// A byte stream to a port of a host.
+pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
+
+/// One fleet's share of one cloud.
+///
+/// Calls block; the provisioner makes them on blocking threads inside a tokio runtime, several at a time for different
+/// hosts. Every call is idempotent: asked for what is there already, or to remove what is gone, it succeeds and
+/// changes nothing. An adapter sees only what bears its fleet's mark.
+pub trait Cloud: Send + Sync {
+    /// Names the adapter in messages, e.g. `lab`.
+    fn name(&self) -> &str;
+
+    /// Makes the network of a site exist.
+    fn ensure_site(&self, site: &Site) -> Result<(), ProviderError>;
+
+    /// Tells what exists, whatever its phase.
+    fn observe(&self) -> Result<Observed, ProviderError>;
+
+    /// Makes a host exist and returns it, running or still starting. Its site must exist.
+    fn create_host(&self, spec: &HostSpec) -> Result<HostState, ProviderError>;
+
+    /// Removes a host and all that belongs to it alone.
+    fn destroy_host(&self, name: &str) -> Result<(), ProviderError>;
+
+    /// Removes a site; its hosts must be gone.
+    fn remove_site(&self, name: &str) -> Result<(), ProviderError>;
+
+    /// Removes everything else that was made for the fleet, then lists whatever still bears its mark.
+    fn sweep(&self) -> Result<Vec<Leftover>, ProviderError>;
+
+    /// Opens a stream to a TCP port of a host, from where the operator is.
+    fn connect(&self, host: &str, port: u16) -> Result<Box<dyn Stream>, ProviderError>;
+}

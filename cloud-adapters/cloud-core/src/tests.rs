@@ -1,0 +1,24 @@
+//! The fake keeps the contract and fails on demand.
+
+use crate::{Cloud, Fake, ProviderError, Secret, Site, check_contract};
+
+#[test]
+fn the_fake_keeps_the_contract() {
+    check_contract(&Fake::new(), "ssh-ed25519 AAAA operator", Secret::new("key")).unwrap();
+}
+
+#[test]
+fn a_fault_hits_the_next_call_of_its_operation_once() {
+    let cloud = Fake::new();
+    let site = Site { name: "aws".to_owned(), index: 1 };
+    cloud.fail_next("ensure_site", ProviderError::Retryable("throttled".to_owned()));
+    assert!(cloud.destroy_host("aws-9").is_ok());
+    assert!(cloud.ensure_site(&site).unwrap_err().is_retryable());
+    assert!(cloud.ensure_site(&site).is_ok());
+    assert_eq!(cloud.calls(), ["destroy_host aws-9", "ensure_site aws", "ensure_site aws"]);
+}
+
+#[test]
+fn secrets_do_not_show() {
+    assert_eq!(format!("{:?}", Secret::new("key")), "***");
+}
