@@ -5,16 +5,22 @@
 
 mod bytes;
 pub mod checksum;
+mod coalesce;
 mod demux;
 mod envelope;
 mod ethernet;
 mod mss;
+mod offload;
+mod segment;
 mod tunnel;
 
+pub use coalesce::Coalescer;
 pub use demux::{Kind, classify};
 pub use envelope::{Envelope, EnvelopeError, MAX_HOPS};
 pub use ethernet::{EthernetError, Frame};
 pub use mss::clamp_mss;
+pub use offload::{Cut, Offload};
+pub use segment::{SegmentError, Segments, complete_checksum};
 pub use tunnel::{Inner, TunnelError};
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! Round trips, golden bytes, and parsers that meet arbitrary bytes.
 
 mod formats;
+mod offload;
 mod tcp;
 
 use weave_model::ShortId;
