@@ -1,16 +1,23 @@
 //! Who is in the network and how to reach them.
 //!
-//! So far: the graph of live links and what follows from it, routes, alternates and broadcast trees. Every function
-//! here is a pure function of the graph, so peers that know the same graph agree without talking about it.
+//! So far: signed records and the store of them, the messages that carry them, and what follows from the graph of links
+//! that they claim: routes, alternates and broadcast trees. These are pure functions of the graph, so peers that know
+//! the same records agree without talking about it.
 //!
-//! Not here: sockets and the clock; how a graph becomes known (records, flooding, links) is not written yet.
+//! Not here: sockets and the clock; the machine that floods records and keeps links is not written yet.
 #![forbid(unsafe_code)]
 
+mod codec;
 mod graph;
+mod record;
+mod records;
 mod routes;
 mod trees;
 
+pub use codec::{MAX_MESSAGE, Message};
 pub use graph::{Edge, Graph};
+pub use record::{Record, Refused, SignedRecord};
+pub use records::Records;
 pub use routes::{Path, paths};
 pub use trees::trees;
 

@@ -1,5 +1,7 @@
 //! What must hold on every graph, whatever links come and go.
 
+mod records;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
