@@ -1,13 +1,14 @@
 //! Who is in the network and how to reach them.
 //!
-//! So far: signed records and the store of them, the messages that carry them, and what follows from the graph of links
-//! that they claim: routes, alternates and broadcast trees. These are pure functions of the graph, so peers that know
-//! the same records agree without talking about it.
+//! So far: signed records, their flooding, and what follows from the graph of links that they claim: routes, alternates
+//! and broadcast trees. These are pure functions of the graph, so peers that know the same records agree without
+//! talking about it.
 //!
-//! Not here: sockets and the clock; the machine that floods records and keeps links is not written yet.
+//! Not here: sockets and the clock; the machine that makes, measures and keeps links is not written yet.
 #![forbid(unsafe_code)]
 
 mod codec;
+mod flood;
 mod graph;
 mod record;
 mod records;
@@ -15,6 +16,7 @@ mod routes;
 mod trees;
 
 pub use codec::{MAX_MESSAGE, Message};
+pub use flood::Flood;
 pub use graph::{Edge, Graph};
 pub use record::{Record, Refused, SignedRecord};
 pub use records::Records;

@@ -63,6 +63,9 @@ pub enum Refused {
     /// The record was not signed by its peer.
     #[error("the record's signature is wrong")]
     Signature,
+    /// The neighbour speaks no version that we do, or did not say which.
+    #[error("no common version of the messages")]
+    Version,
     /// As many peers as there are short ids are known already.
     #[error("too many peers")]
     Full,

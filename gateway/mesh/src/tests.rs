@@ -1,5 +1,6 @@
 //! What must hold on every graph, whatever links come and go.
 
+mod flood;
 mod records;
 
 use std::collections::{BTreeMap, BTreeSet};

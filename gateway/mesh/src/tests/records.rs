@@ -10,17 +10,17 @@ use weave_trust::{Identity, IdentityKey, NetworkCa};
 use super::peer;
 use crate::{Edge, Message, Record, Records, Refused, SignedRecord};
 
-const NOW: u64 = 1_790_000_000;
+pub(super) const NOW: u64 = 1_790_000_000;
 
-fn ca() -> NetworkCa {
+pub(super) fn ca() -> NetworkCa {
     NetworkCa::from_seed([1; 32])
 }
 
-fn identity(number: u16) -> Identity {
+pub(super) fn identity(number: u16) -> Identity {
     ca().issue(peer(number), &IdentityKey::from_seed([number as u8; 32]))
 }
 
-fn record(number: u16, sequence: u64) -> Record {
+pub(super) fn record(number: u16, sequence: u64) -> Record {
     let edge = Edge { rtt: Duration::from_micros(1500), mtu: 1400 };
     Record {
         peer: peer(number),
