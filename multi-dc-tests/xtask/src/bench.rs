@@ -8,9 +8,6 @@ use crate::{packages, step};
 pub(crate) fn run(args: &[String]) -> anyhow::Result<()> {
     step::need_root("the benchmark", "sudo -E cargo xtask bench")?;
     packages::ensure(&[packages::LAB, packages::PEERS])?;
-    step::run(
-        "build",
-        step::cargo().args(["build", "--locked", "--release", "-p", "weave-gatewayd", "-p", "weave-bench"]),
-    )?;
+    step::run("build", step::cargo().args(["build", "--locked", "--release", "-p", "weave-bench"]))?;
     step::run("benchmark", Command::new(step::target().join("release/weave-bench")).args(args))
 }
