@@ -6,14 +6,18 @@
 mod address;
 mod deadlines;
 mod mac;
+mod network;
 mod peer;
 mod routes;
+mod train;
 
 pub use address::{AddressError, Cidr, Target};
 pub use deadlines::{Deadlines, Timer};
 pub use mac::{Mac, MacError};
-pub use peer::{PeerName, ShortId};
-pub use routes::{Adjacency, Datagram, LinkId, Neighbour, PeerRoute, RelayKeys, Routes, Tree};
+pub use network::{NetworkName, NetworkNameError};
+pub use peer::{Egress, PeerName, ShortId};
+pub use routes::{Adjacency, Forwarding, LinkId, Neighbour, PathReport, PeerRoute, RelayKeys, Routes, Tree};
+pub use train::Train;
 
 #[cfg(test)]
 mod tests;

@@ -46,34 +46,22 @@ impl FromStr for PeerName {
     }
 }
 
-/// The 12-bit number of a peer inside one network; `0xfff` is not a peer but "everybody".
+/// The 12-bit number of a peer inside one network: 0..=0xffe.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ShortId(u16);
 
 impl ShortId {
-    /// How many peers can be told apart: 0..=0xffe.
+    /// How many peers can be told apart.
     pub const COUNT: usize = 0xfff;
-    /// The destination of a frame that travels a broadcast tree (`docs/wire.md`).
-    pub const BROADCAST: ShortId = ShortId(0xfff);
 
-    /// Takes a peer's number; `None` when it does not fit or is the broadcast number.
+    /// Takes a peer's number; `None` when it is not 0..=0xffe.
     pub const fn new(number: u16) -> Option<ShortId> {
         if (number as usize) < ShortId::COUNT { Some(ShortId(number)) } else { None }
     }
 
-    /// Takes the low 12 bits as they came off the wire, the broadcast number included.
-    pub const fn from_wire(bits: u16) -> ShortId {
-        ShortId(bits & 0xfff)
-    }
-
-    /// The number, 0..=0xfff.
+    /// The number, 0..=0xffe.
     pub const fn number(self) -> u16 {
         self.0
-    }
-
-    /// Whether this is the broadcast number.
-    pub const fn is_broadcast(self) -> bool {
-        self.0 == 0xfff
     }
 }
 
@@ -86,5 +74,32 @@ impl fmt::Display for ShortId {
 impl fmt::Debug for ShortId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "#{}", self.0)
+    }
+}
+
+/// Where a frame leaves the overlay: at one peer, or at every peer along a broadcast tree.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Egress {
+    /// This peer alone.
+    Peer(ShortId),
+    /// Everybody; `0xfff` on the wire.
+    Everybody,
+}
+
+impl Egress {
+    /// Takes the low 12 bits as they came off the wire.
+    pub const fn from_wire(bits: u16) -> Egress {
+        match ShortId::new(bits & 0xfff) {
+            Some(peer) => Egress::Peer(peer),
+            None => Egress::Everybody,
+        }
+    }
+
+    /// The 12 bits as they go on the wire.
+    pub const fn to_wire(self) -> u16 {
+        match self {
+            Egress::Peer(peer) => peer.number(),
+            Egress::Everybody => 0xfff,
+        }
     }
 }

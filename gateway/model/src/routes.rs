@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::peer::{PeerName, ShortId};
@@ -100,13 +101,24 @@ impl fmt::Debug for RelayKeys {
     }
 }
 
-/// A UDP datagram that arrived on the shared port and is not data.
+/// All that the datapath follows: one immutable value, replaced as a whole.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Datagram {
-    /// Who sent it.
-    pub from: SocketAddr,
-    /// The local address it was sent to, where the kernel told.
-    pub to: Option<IpAddr>,
-    /// The bytes of one datagram.
-    pub payload: Vec<u8>,
+pub struct Forwarding {
+    /// Paths and trees.
+    pub routes: Arc<Routes>,
+    /// The neighbours of `routes`, with address and keys.
+    pub adjacencies: BTreeMap<PeerName, Adjacency>,
+}
+
+/// What the datapath's probes say of the direct path to a neighbour, or of the way in use to another peer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PathReport {
+    /// The peer that was probed.
+    pub peer: PeerName,
+    /// Whether frames pass. A path is dead after three probes in a row without an answer.
+    pub alive: bool,
+    /// Smoothed round trip of the probes; `None` before the first answer.
+    pub rtt: Option<Duration>,
+    /// The largest overlay packet known to pass unfragmented, in bytes; `None` before the first answer.
+    pub mtu: Option<u16>,
 }

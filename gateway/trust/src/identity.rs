@@ -48,6 +48,25 @@ impl IdentityKey {
         self.pair.public_key().as_ref()
     }
 
+    /// The name that follows from the key: 48 bits of its hash, marked as a locally administered unicast address.
+    ///
+    /// The first half of the SHA-256 of the public key, bit 1 of the first octet set and bit 0 clear (RFC 9542 §2.1).
+    pub fn peer_name(&self) -> PeerName {
+        let hash = ring::digest::digest(&ring::digest::SHA256, self.public());
+        let [first, rest @ ..]: [u8; 6] = *hash.as_ref().first_chunk().expect("SHA-256 has 32 bytes");
+        let [a, b, c, d, e] = rest;
+        PeerName::new([first & !1 | 2, a, b, c, d, e])
+    }
+
+    /// The X25519 private key of the peer's WireGuard sessions, derived from its identity.
+    ///
+    /// A derived key needs no file of its own and is lost and replaced together with the identity.
+    pub fn wireguard_private_key(&self) -> [u8; 32] {
+        let key = ring::hmac::Key::new(ring::hmac::HMAC_SHA256, &self.seed);
+        let tag = ring::hmac::sign(&key, b"weave wireguard static key");
+        tag.as_ref().try_into().expect("HMAC-SHA-256 has 32 bytes")
+    }
+
     pub(crate) fn seed(&self) -> &[u8; 32] {
         &self.seed
     }
@@ -73,13 +92,8 @@ pub struct Identity {
 
 impl Identity {
     /// Joins a key and a certificate that was issued for it, as a provisioned peer finds them on disk.
-    pub fn new(
-        key: IdentityKey,
-        certificate: Vec<u8>,
-        trust: &Trust,
-        unix_seconds: u64,
-    ) -> Result<Identity, TrustError> {
-        let peer = trust.verify(&certificate, unix_seconds)?;
+    pub fn new(key: IdentityKey, certificate: Vec<u8>, trust: &Trust) -> Result<Identity, TrustError> {
+        let peer = trust.verify(&certificate)?;
         // Only the holder of the certificate's key can sign for it.
         let probe = b"weave identity check";
         peer.verify_signature(probe, &key.sign(probe)).map_err(|_| TrustError::KeyMismatch)?;
@@ -103,6 +117,11 @@ impl Identity {
     /// The certificate as a PEM block.
     pub fn certificate_pem(&self) -> String {
         pem::encode(&pem::Pem::new("CERTIFICATE", self.certificate.to_vec()))
+    }
+
+    /// The peer's key.
+    pub fn key(&self) -> &IdentityKey {
+        &self.key
     }
 
     /// The private key, for TLS.

@@ -13,11 +13,13 @@
 
 mod certificate;
 mod identity;
+mod membership;
 mod network;
 mod password;
 mod trust;
 
 pub use identity::{Identity, IdentityKey};
+pub use membership::Membership;
 pub use network::NetworkCa;
 pub use password::WeakPassword;
 pub use trust::{Trust, TrustError, VerifiedPeer};

@@ -1,6 +1,7 @@
 //! From a password to the key of a network.
 
 use argon2::{Algorithm, Argon2, Params, Version};
+use weave_model::NetworkName;
 
 /// The password is too easy to guess: whoever guesses it joins the network.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -31,12 +32,13 @@ pub(crate) fn refuse_weak(password: &str) -> Result<(), WeakPassword> {
 
 /// Argon2id with the second recommended option of RFC 9106 §4 (64 MiB, 3 passes), in one lane because one thread runs it.
 ///
-/// The salt is fixed: peers share nothing but the password.
-pub(crate) fn stretch(password: &str) -> [u8; 32] {
+/// The salt is fixed for a network's name: its peers share nothing but that and the password.
+pub(crate) fn stretch(network: &NetworkName, password: &str) -> [u8; 32] {
     let params = Params::new(64 * 1024, 3, 1, Some(32)).expect("constants within RFC 9106 §3.1");
+    let salt = format!("weave network password v1 {network}");
     let mut seed = [0; 32];
     Argon2::new(Algorithm::Argon2id, Version::V0x13, params)
-        .hash_password_into(password.as_bytes(), b"weave network password v1", &mut seed)
+        .hash_password_into(password.as_bytes(), salt.as_bytes(), &mut seed)
         .expect("lengths within RFC 9106 §3.1");
     seed
 }

@@ -1,16 +1,19 @@
 //! Members are recognised, strangers are refused with the reason.
 
 use proptest::prelude::*;
-use weave_model::PeerName;
+use weave_model::{NetworkName, PeerName};
 
-use crate::certificate::{dns_name, peer_name};
-use crate::{Identity, IdentityKey, NetworkCa, Trust, TrustError};
+use crate::certificate::{dns_name, parse_dns_name};
+use crate::{Identity, IdentityKey, Membership, NetworkCa, Trust, TrustError};
 
-const NOW: u64 = 1_790_000_000;
 const ALICE: PeerName = PeerName::new([0x7a, 0x9f, 0xeb, 0xb6, 0x0c, 0x6e]);
 
+fn network(name: &str) -> NetworkName {
+    name.parse().unwrap()
+}
+
 fn ca(seed: u8) -> NetworkCa {
-    NetworkCa::from_seed([seed; 32])
+    NetworkCa::from_seed(network("weave"), [seed; 32])
 }
 
 fn key(seed: u8) -> IdentityKey {
@@ -19,8 +22,8 @@ fn key(seed: u8) -> IdentityKey {
 
 #[test]
 fn a_member_is_recognised_by_name_and_signature() {
-    let alice = ca(1).issue(ALICE, &key(2));
-    let peer = ca(1).trust().verify(alice.certificate(), NOW).unwrap();
+    let alice = ca(1).issue(ALICE, &key(2), 1);
+    let peer = ca(1).trust().verify(alice.certificate()).unwrap();
     assert_eq!(peer.name(), ALICE);
     let signature = alice.sign(b"record");
     assert_eq!(peer.verify_signature(b"record", &signature), Ok(()));
@@ -30,75 +33,150 @@ fn a_member_is_recognised_by_name_and_signature() {
 
 #[test]
 fn another_network_is_refused_as_such() {
-    let alice = ca(1).issue(ALICE, &key(2));
-    assert_eq!(ca(3).trust().verify(alice.certificate(), NOW), Err(TrustError::OtherNetwork));
-    assert_eq!(NetworkCa::open().trust().verify(alice.certificate(), NOW), Err(TrustError::OtherNetwork));
+    let alice = ca(1).issue(ALICE, &key(2), 1);
+    assert_eq!(ca(3).trust().verify(alice.certificate()), Err(TrustError::OtherNetwork));
+    assert_eq!(
+        NetworkCa::open(network("weave")).trust().verify(alice.certificate()),
+        Err(TrustError::OtherNetwork)
+    );
 }
 
 #[test]
 fn a_certificate_is_not_a_ca() {
-    let alice = ca(1).issue(ALICE, &key(2));
-    let bob = NetworkCa::from_pem(&key(2).to_pem()).unwrap().issue(ALICE, &key(4));
-    assert!(Trust::from_ca_certificate(alice.certificate()).unwrap().verify(bob.certificate(), NOW).is_err());
+    let alice = ca(1).issue(ALICE, &key(2), 1);
+    let bob = NetworkCa::from_pem(network("weave"), &key(2).to_pem()).unwrap().issue(ALICE, &key(4), 1);
+    assert!(
+        Trust::from_ca_certificate(network("weave"), alice.certificate())
+            .unwrap()
+            .verify(bob.certificate())
+            .is_err()
+    );
     let own = ca(1).trust();
-    assert!(own.verify(&pem::parse(own.to_pem()).unwrap().into_contents(), NOW).is_err());
+    assert!(own.verify(&pem::parse(own.to_pem()).unwrap().into_contents()).is_err());
 }
 
 #[test]
 fn everything_survives_pem() {
-    let alice = ca(1).issue(ALICE, &key(2));
-    let trust = Trust::from_ca_pem(&ca(1).certificate_pem()).unwrap();
-    assert_eq!(trust.verify(alice.certificate(), NOW).unwrap().name(), ALICE);
-    assert_eq!(NetworkCa::from_pem(&ca(1).to_pem()).unwrap().network_psk(), ca(1).network_psk());
-    assert_eq!(NetworkCa::from_pem("nothing").unwrap_err(), TrustError::NoPemBlock("PRIVATE KEY"));
-    let key_of_alice = IdentityKey::from_pkcs8_der(&alice.key_pkcs8()).unwrap();
-    let again = Identity::new(key_of_alice, alice.certificate().to_vec(), &trust, NOW).unwrap();
-    assert_eq!(again.name(), ALICE);
+    let alice = ca(1).issue(ALICE, &key(2), 1);
+    let membership =
+        Membership::from_pem(network("weave"), &ca(1).membership(alice.clone()).to_pem()).unwrap();
+    let trust = membership.trust;
+    assert_eq!((membership.identity.name(), membership.psk), (ALICE, ca(1).network_psk()));
+    assert_eq!(trust.verify(alice.certificate()).unwrap().name(), ALICE);
     assert_eq!(
-        Identity::new(key(9), alice.certificate().to_vec(), &trust, NOW).unwrap_err(),
+        NetworkCa::from_pem(network("weave"), &ca(1).to_pem()).unwrap().network_psk(),
+        ca(1).network_psk()
+    );
+    assert_eq!(
+        NetworkCa::from_pem(network("weave"), "nothing").unwrap_err(),
+        TrustError::NoPemBlock("PRIVATE KEY")
+    );
+    let key_of_alice = IdentityKey::from_pkcs8_der(&alice.key_pkcs8()).unwrap();
+    let again = Identity::new(key_of_alice, alice.certificate().to_vec(), &trust).unwrap();
+    assert_eq!(again.name(), ALICE);
+    let without_ca = [alice.key().to_pem(), alice.certificate_pem()].concat();
+    assert_eq!(Membership::from_pem(network("weave"), &without_ca).unwrap_err(), TrustError::NoCa);
+    assert_eq!(
+        Identity::new(key(9), alice.certificate().to_vec(), &trust).unwrap_err(),
         TrustError::KeyMismatch
     );
 }
 
 #[test]
 fn one_password_is_one_network() {
-    let first = NetworkCa::from_password("wfvAwt7sj-9Xk2!pQzR4").unwrap();
-    let again = NetworkCa::from_password("wfvAwt7sj-9Xk2!pQzR4").unwrap();
-    let other = NetworkCa::from_password("wfvAwt7sj-9Xk2!pQzR5").unwrap();
-    let alice = first.issue(ALICE, &key(2));
-    assert!(again.trust().verify(alice.certificate(), NOW).is_ok());
-    assert_eq!(other.trust().verify(alice.certificate(), NOW), Err(TrustError::OtherNetwork));
+    let first = NetworkCa::from_password(network("weave"), "wfvAwt7sj-9Xk2!pQzR4").unwrap();
+    let again = NetworkCa::from_password(network("weave"), "wfvAwt7sj-9Xk2!pQzR4").unwrap();
+    let other = NetworkCa::from_password(network("weave"), "wfvAwt7sj-9Xk2!pQzR5").unwrap();
+    let alice = first.issue(ALICE, &key(2), 1);
+    assert!(again.trust().verify(alice.certificate()).is_ok());
+    assert_eq!(other.trust().verify(alice.certificate()), Err(TrustError::OtherNetwork));
     assert_ne!(first.network_psk(), other.network_psk());
 }
 
 #[test]
 fn weak_passwords_are_refused() {
     for weak in ["", "weave", "password123", "aaaaaaaaaaaaaaaaaaaa", "qwertyuiop", "Summer2024!"] {
-        assert!(NetworkCa::from_password(weak).is_err(), "{weak}");
+        assert!(NetworkCa::from_password(network("weave"), weak).is_err(), "{weak}");
     }
+}
+
+#[test]
+fn networks_of_other_names_are_strangers() {
+    let alice = ca(1).issue(ALICE, &key(2), 1);
+    let same_key = NetworkCa::from_seed(network("lab"), [1; 32]);
+    assert_eq!(same_key.trust().verify(alice.certificate()), Err(TrustError::OtherNetwork));
+    let open = NetworkCa::open(network("lab")).issue(ALICE, &key(2), 1);
+    let weave = NetworkCa::open(network("weave"));
+    assert_eq!(weave.trust().verify(open.certificate()), Err(TrustError::OtherNetwork));
+    let password =
+        |name| NetworkCa::from_password(network(name), "wfvAwt7sj-9Xk2!pQzR4").unwrap().network_psk();
+    assert_ne!(password("weave"), password("lab"));
+}
+
+#[test]
+fn the_later_certificate_of_a_name_counts() {
+    let (ca, trust) = (ca(1), ca(1).trust());
+    let issued = |seed, issue| trust.verify(ca.issue(ALICE, &key(seed), issue).certificate()).unwrap();
+    let (old, new) = (issued(2, 5), issued(3, 6));
+    assert_eq!((old.issue(), new.issue()), (5, 6));
+    assert!(new.replaces(&old) && !old.replaces(&new) && !old.replaces(&old));
+    let (one, other) = (issued(2, 7), issued(3, 7));
+    assert_eq!(one.replaces(&other), one.key_hash() < other.key_hash());
+    assert_ne!(one.replaces(&other), other.replaces(&one));
+    let bob = ca.issue(PeerName::new([9; 6]), &key(4), 99);
+    assert!(!trust.verify(bob.certificate()).unwrap().replaces(&old), "another name");
+}
+
+#[test]
+fn two_cas_are_in_force_during_a_change() {
+    let both = [ca(1), ca(3)].map(|c| pem::parse(c.certificate_pem()).unwrap().into_contents());
+    let trust = Trust::from_ca_certificates(network("weave"), both.iter().map(Vec::as_slice)).unwrap();
+    for ca in [ca(1), ca(3)] {
+        assert!(trust.verify(ca.issue(ALICE, &key(2), 1).certificate()).is_ok());
+    }
+    assert!(trust.verify(ca(4).issue(ALICE, &key(2), 1).certificate()).is_err());
+}
+
+#[test]
+fn keys_name_their_peers_and_their_sessions() {
+    let name = key(2).peer_name();
+    assert_eq!(name, key(2).peer_name());
+    assert_ne!(name, key(3).peer_name());
+    assert_eq!(name.octets()[0] & 3, 2, "locally administered, not a group");
+    assert_ne!(key(2).wireguard_private_key(), key(3).wireguard_private_key());
+}
+
+#[test]
+fn a_certificate_longer_than_ours_is_not_read() {
+    let mut long = ca(1).issue(ALICE, &key(2), 1).certificate().to_vec();
+    long.resize(1025, 0);
+    assert_eq!(ca(1).trust().verify(&long), Err(TrustError::Malformed));
 }
 
 #[test]
 fn secrets_do_not_show() {
     assert_eq!(format!("{:?} {:?}", ca(1), key(1)), "*** ***");
-    assert_eq!(format!("{:?}", ca(1).issue(ALICE, &key(2))), "Identity(7a:9f:eb:b6:0c:6e)");
+    let shown = format!("{:?}", ca(1).membership(ca(1).issue(ALICE, &key(2), 1)));
+    assert_eq!(shown, "Membership(7a:9f:eb:b6:0c:6e)");
+    assert_eq!(format!("{:?}", ca(1).issue(ALICE, &key(2), 1)), "Identity(7a:9f:eb:b6:0c:6e)");
 }
 
 proptest! {
     #[test]
     fn names_survive_the_certificate(octets: [u8; 6]) {
         let name = PeerName::new(octets);
-        prop_assert_eq!(peer_name(&dns_name(name)), Some(name));
+        let weave = network("weave");
+        prop_assert_eq!(parse_dns_name(&dns_name(&weave, name)), Some((weave, name)));
     }
 
     #[test]
     fn foreign_bytes_are_refused(mut bytes: Vec<u8>, at: usize, flip in 1u8..) {
         let trust = ca(1).trust();
-        prop_assert!(trust.verify(&bytes, NOW).is_err());
+        prop_assert!(trust.verify(&bytes).is_err());
         let _ = IdentityKey::from_pkcs8_der(&bytes);
-        bytes = ca(1).issue(ALICE, &key(2)).certificate().to_vec();
+        bytes = ca(1).issue(ALICE, &key(2), 1).certificate().to_vec();
         let index = at % bytes.len();
         bytes[index] ^= flip;
-        prop_assert!(trust.verify(&bytes, NOW).is_err());
+        prop_assert!(trust.verify(&bytes).is_err());
     }
 }

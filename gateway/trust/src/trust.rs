@@ -5,10 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use pki_types::{CertificateDer, TrustAnchor, UnixTime};
-use weave_model::PeerName;
+use weave_model::{NetworkName, PeerName};
 use webpki::{EndEntityCert, KeyUsage};
 
-use crate::certificate::peer_name;
+use crate::certificate::{issue_number, parse_dns_name};
 
 /// Why a certificate, key or signature was refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -16,6 +16,9 @@ pub enum TrustError {
     /// No PEM block of the kind needed.
     #[error("no '{0}' block found in the PEM text")]
     NoPemBlock(&'static str),
+    /// A peer's certificate without that of a CA behind it.
+    #[error("no CA certificate follows the peer's certificate in the PEM text")]
+    NoCa,
     /// A key of another algorithm or encoding.
     #[error("the key is not an Ed25519 key in PKCS#8")]
     NotAnEd25519Key,
@@ -36,43 +39,72 @@ pub enum TrustError {
     BadSignature,
 }
 
-/// The public half of a network CA: recognises certificates of the network's members.
+/// Longer certificates are refused unread; ours have about 400 bytes.
+const MAX_CERTIFICATE: usize = 1024;
+
+/// Inside every validity: certificates do not run out, so no clock is asked.
+const VALID_AT: UnixTime = UnixTime::since_unix_epoch(Duration::from_secs(1 << 31));
+
+/// The CAs in force of one network: recognises certificates of the network's members.
 #[derive(Clone)]
 pub struct Trust {
-    certificate: Arc<[u8]>,
-    anchor: Arc<TrustAnchor<'static>>,
+    network: NetworkName,
+    /// DER, in the order given.
+    certificates: Arc<[Arc<[u8]>]>,
+    anchors: Arc<[TrustAnchor<'static>]>,
 }
 
 impl Trust {
-    /// Takes the CA's certificate, DER.
-    pub fn from_ca_certificate(der: &[u8]) -> Result<Trust, TrustError> {
-        let certificate = CertificateDer::from(der);
-        let anchor = webpki::anchor_from_trusted_cert(&certificate).map_err(|_| TrustError::Malformed)?;
-        Ok(Trust { certificate: der.into(), anchor: Arc::new(anchor.to_owned()) })
+    /// Takes one CA's certificate, DER.
+    pub fn from_ca_certificate(network: NetworkName, der: &[u8]) -> Result<Trust, TrustError> {
+        Trust::from_ca_certificates(network, [der])
     }
 
-    /// Takes the first `CERTIFICATE` block of a PEM text.
-    pub fn from_ca_pem(text: &str) -> Result<Trust, TrustError> {
-        Trust::from_ca_certificate(&pem_block(text, "CERTIFICATE")?)
+    /// Takes the certificates of all CAs in force, DER; two while a network changes from one to the next.
+    pub fn from_ca_certificates<'a>(
+        network: NetworkName,
+        ders: impl IntoIterator<Item = &'a [u8]>,
+    ) -> Result<Trust, TrustError> {
+        let certificates: Arc<[Arc<[u8]>]> = ders.into_iter().map(Arc::from).collect();
+        let anchor = |der: &Arc<[u8]>| {
+            let certificate = CertificateDer::from(&**der);
+            let anchor = webpki::anchor_from_trusted_cert(&certificate).map_err(|_| TrustError::Malformed)?;
+            Ok(anchor.to_owned())
+        };
+        let anchors = certificates.iter().map(anchor).collect::<Result<_, TrustError>>()?;
+        Ok(Trust { network, certificates, anchors })
     }
 
-    /// The CA's certificate as PEM.
+    /// The name of the network.
+    pub fn network(&self) -> &NetworkName {
+        &self.network
+    }
+
+    /// The CAs' certificates, DER, for TLS.
+    pub fn ca_certificates(&self) -> impl Iterator<Item = &[u8]> {
+        self.certificates.iter().map(|c| &**c)
+    }
+
+    /// The CAs' certificates as PEM.
     pub fn to_pem(&self) -> String {
-        pem::encode(&pem::Pem::new("CERTIFICATE", self.certificate.to_vec()))
+        self.certificates.iter().map(|c| pem::encode(&pem::Pem::new("CERTIFICATE", c.to_vec()))).collect()
     }
 
-    /// Checks that a certificate was issued to a peer of this network; `unix_seconds` is the time now.
+    /// Checks that a certificate was issued to a peer of this network.
     ///
     /// Says nothing about who presented it: that takes a signature, here or in TLS.
-    pub fn verify(&self, certificate_der: &[u8], unix_seconds: u64) -> Result<VerifiedPeer, TrustError> {
+    pub fn verify(&self, certificate_der: &[u8]) -> Result<VerifiedPeer, TrustError> {
+        if certificate_der.len() > MAX_CERTIFICATE {
+            return Err(TrustError::Malformed);
+        }
         let der = CertificateDer::from(certificate_der);
         let certificate = EndEntityCert::try_from(&der).map_err(|_| TrustError::Malformed)?;
         certificate
             .verify_for_usage(
                 &[webpki::ring::ED25519],
-                std::slice::from_ref(&*self.anchor),
+                &self.anchors,
                 &[],
-                UnixTime::since_unix_epoch(Duration::from_secs(unix_seconds)),
+                VALID_AT,
                 KeyUsage::client_auth(),
                 None,
                 None,
@@ -84,18 +116,25 @@ impl Trust {
                 other => TrustError::NotAPeer(other.to_string()),
             })?;
         let mut names = certificate.valid_dns_names();
-        let name = names
+        let (network, name) = names
             .next()
-            .and_then(peer_name)
+            .and_then(parse_dns_name)
             .filter(|_| names.next().is_none())
             .ok_or_else(|| TrustError::NotAPeer("it does not name exactly one peer".to_owned()))?;
-        Ok(VerifiedPeer { name, certificate: certificate_der.into() })
+        if network != self.network {
+            return Err(TrustError::OtherNetwork);
+        }
+        let issue = issue_number(certificate.serial())
+            .ok_or_else(|| TrustError::NotAPeer("it has no issue number".to_owned()))?;
+        let key_hash = ring::digest::digest(&ring::digest::SHA256, &certificate.subject_public_key_info());
+        let key_hash = *key_hash.as_ref().first_chunk().expect("SHA-256 has 32 bytes");
+        Ok(VerifiedPeer { name, issue, key_hash, certificate: certificate_der.into() })
     }
 }
 
 impl fmt::Debug for Trust {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Trust")
+        write!(f, "Trust({})", self.network)
     }
 }
 
@@ -103,6 +142,8 @@ impl fmt::Debug for Trust {
 #[derive(Clone, PartialEq, Eq)]
 pub struct VerifiedPeer {
     name: PeerName,
+    issue: u64,
+    key_hash: [u8; 32],
     certificate: Arc<[u8]>,
 }
 
@@ -110,6 +151,24 @@ impl VerifiedPeer {
     /// The peer the certificate names.
     pub fn name(&self) -> PeerName {
         self.name
+    }
+
+    /// The issue number: of two certificates of one name the higher counts.
+    pub fn issue(&self) -> u64 {
+        self.issue
+    }
+
+    /// The SHA-256 of its public key (SubjectPublicKeyInfo, DER).
+    pub fn key_hash(&self) -> &[u8; 32] {
+        &self.key_hash
+    }
+
+    /// Whether this certificate replaces `other` of the same name: issued later, or at the same time for a key with a
+    /// lower hash, so that everybody chooses alike.
+    pub fn replaces(&self, other: &VerifiedPeer) -> bool {
+        self.name == other.name
+            && (self.issue, std::cmp::Reverse(self.key_hash))
+                > (other.issue, std::cmp::Reverse(other.key_hash))
     }
 
     /// The certificate, DER.
@@ -134,9 +193,11 @@ impl fmt::Debug for VerifiedPeer {
 
 /// The contents of the first block with this label.
 pub(crate) fn pem_block(text: &str, label: &'static str) -> Result<Vec<u8>, TrustError> {
-    pem::parse_many(text)
-        .ok()
-        .and_then(|blocks| blocks.into_iter().find(|b| b.tag() == label))
-        .map(pem::Pem::into_contents)
-        .ok_or(TrustError::NoPemBlock(label))
+    pem_blocks(text, label).into_iter().next().ok_or(TrustError::NoPemBlock(label))
+}
+
+/// The contents of all blocks with this label.
+pub(crate) fn pem_blocks(text: &str, label: &str) -> Vec<Vec<u8>> {
+    let blocks = pem::parse_many(text).unwrap_or_default();
+    blocks.into_iter().filter(|b| b.tag() == label).map(pem::Pem::into_contents).collect()
 }
