@@ -95,6 +95,13 @@ pub struct RelayKeys {
     pub receive: [u8; 16],
 }
 
+impl RelayKeys {
+    /// Two bits that both ends derive alike and that mostly differ between a link and its replacement.
+    pub fn epoch(&self) -> u8 {
+        self.send.iter().chain(&self.receive).fold(0, |bits, octet| bits ^ octet) & 3
+    }
+}
+
 impl fmt::Debug for RelayKeys {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("***")

@@ -3,7 +3,7 @@
 //! An address hashes to one set of eight entries. A full set gives up its entry that was silent for the longest time,
 //! so a flood of invented addresses costs other addresses a flood of their frames, never memory.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use weave_model::{Mac, ShortId};
 
@@ -39,6 +39,14 @@ pub(crate) enum Learned {
     New,
     Moved,
     Evicted,
+    /// All entries it could have belong to local addresses in use.
+    Refused,
+}
+
+impl Set {
+    fn find(&self, key: u64) -> Option<&Entry> {
+        self.entries.iter().find(|e| e.key.load(Ordering::Acquire) == key)
+    }
 }
 
 /// The key of an entry that one thread is filling; no address plus one reaches it.
@@ -51,8 +59,14 @@ struct Entry {
     value: AtomicU64,
 }
 
+struct Set {
+    entries: [Entry; WAYS],
+    /// Held while an address is inserted, tried and never waited for: one address has one entry.
+    inserting: AtomicBool,
+}
+
 pub(crate) struct MacTable {
-    sets: Vec<[Entry; WAYS]>,
+    sets: Vec<Set>,
     seed: u64,
     age: u32,
 }
@@ -62,7 +76,8 @@ impl MacTable {
     pub(crate) fn new(capacity: usize, age: u32, seed: u64) -> MacTable {
         let sets = capacity.div_ceil(WAYS).next_power_of_two();
         let empty = || Entry { key: AtomicU64::new(0), value: AtomicU64::new(0) };
-        let sets = (0..sets).map(|_| std::array::from_fn(|_| empty())).collect();
+        let set = |_| Set { entries: std::array::from_fn(|_| empty()), inserting: AtomicBool::new(false) };
+        let sets = (0..sets).map(set).collect();
         MacTable { sets, seed, age }
     }
 
@@ -70,43 +85,64 @@ impl MacTable {
     pub(crate) fn learn(&self, mac: Mac, location: Location, now: u32) -> Learned {
         let (key, value) = (mac.to_u64() + 1, pack(location, now));
         let set = self.set(mac);
-        if let Some(entry) = set.iter().find(|e| e.key.load(Ordering::Acquire) == key) {
-            let old = entry.value.load(Ordering::Relaxed);
-            // A value that is right to the second is left alone, so that busy flows share the cache line unwritten.
-            if old == value {
-                return Learned::Known;
-            }
-            // Fails when the entry just changed; then somebody newer has written it.
-            let _ = entry.value.compare_exchange(old, value, Ordering::AcqRel, Ordering::Relaxed);
-            let same_place = old & 0xffff == value & 0xffff;
-            return if same_place || self.silent(old, now) > self.age {
-                Learned::Known
-            } else {
-                Learned::Moved
-            };
+        if let Some(entry) = set.find(key) {
+            return self.refresh(entry, value, now);
         }
-        let silence = |e: &&Entry| match e.key.load(Ordering::Relaxed) {
-            0 => u32::MAX,
-            BUSY => 0,
-            _ => self.silent(e.value.load(Ordering::Relaxed), now),
-        };
-        let Some(victim) = set.iter().max_by_key(silence) else { return Learned::Known };
-        let evicted = silence(&victim) <= self.age;
-        // Whoever claims the entry fills it; the other thread's address is learned from its next frame.
-        let found = victim.key.load(Ordering::Relaxed);
-        let claim = victim.key.compare_exchange(found, BUSY, Ordering::AcqRel, Ordering::Relaxed);
-        if found == BUSY || claim.is_err() {
+        // Another thread inserts into this set: the next frame of this address repeats the observation.
+        if set.inserting.swap(true, Ordering::Acquire) {
             return Learned::Known;
         }
+        // Looked for again: the other thread may have inserted this very address just before.
+        let learned = match set.find(key) {
+            Some(entry) => self.refresh(entry, value, now),
+            None => self.insert(set, key, value, now),
+        };
+        set.inserting.store(false, Ordering::Release);
+        learned
+    }
+
+    fn refresh(&self, entry: &Entry, value: u64, now: u32) -> Learned {
+        let old = entry.value.load(Ordering::Relaxed);
+        // A value that is right to the second is left alone, so that busy flows share the cache line unwritten.
+        if old == value {
+            return Learned::Known;
+        }
+        // Fails when the entry just changed; then somebody newer has written it.
+        let _ = entry.value.compare_exchange(old, value, Ordering::AcqRel, Ordering::Relaxed);
+        let same_place = old & 0xffff == value & 0xffff;
+        if same_place || self.silent(old, now) > self.age { Learned::Known } else { Learned::Moved }
+    }
+
+    /// Gives an entry to a new address: an empty one, else the one silent for longest. Called by one thread at a time.
+    ///
+    /// What peers send takes no entry of a local address that is in use: a peer that invents addresses would else turn
+    /// the traffic for local ports into floods.
+    fn insert(&self, set: &Set, key: u64, value: u64, now: u32) -> Learned {
+        let local = |value: u64| value as u16 == LOCAL;
+        let silence = |entry: &&Entry| match entry.key.load(Ordering::Relaxed) {
+            0 => Some(u32::MAX),
+            _ => {
+                let old = entry.value.load(Ordering::Relaxed);
+                let silent = self.silent(old, now);
+                (local(value) || !local(old) || silent > self.age).then_some(silent)
+            }
+        };
+        let Some((silent, victim)) =
+            set.entries.iter().filter_map(|e| Some((silence(&e)?, e))).max_by_key(|v| v.0)
+        else {
+            return Learned::Refused;
+        };
+        // Nobody may read the new value under the old key.
+        victim.key.store(BUSY, Ordering::Release);
         victim.value.store(value, Ordering::Release);
         victim.key.store(key, Ordering::Release);
-        if evicted { Learned::Evicted } else { Learned::New }
+        if silent <= self.age { Learned::Evicted } else { Learned::New }
     }
 
     /// Where `mac` is, unless it has been silent for too long.
     pub(crate) fn find(&self, mac: Mac, now: u32) -> Option<Location> {
         let key = mac.to_u64() + 1;
-        let entry = self.set(mac).iter().find(|e| e.key.load(Ordering::Acquire) == key)?;
+        let entry = self.set(mac).find(key)?;
         let value = entry.value.load(Ordering::Acquire);
         // Read again: in between the entry may have been given to another address.
         let same = entry.key.load(Ordering::Acquire) == key;
@@ -115,7 +151,7 @@ impl MacTable {
 
     /// Forgets all addresses behind one peer.
     pub(crate) fn flush(&self, peer: ShortId) {
-        for entry in self.sets.iter().flatten() {
+        for entry in self.sets.iter().flat_map(|set| &set.entries) {
             let key = entry.key.load(Ordering::Acquire);
             if key != BUSY && unpack(entry.value.load(Ordering::Acquire)) == Location::Remote(peer) {
                 // Fails when the entry changed hands in between: then it is not the peer's any more.
@@ -129,7 +165,7 @@ impl MacTable {
         let mut found: Vec<MacEntry> = self
             .sets
             .iter()
-            .flatten()
+            .flat_map(|set| &set.entries)
             .filter_map(|entry| {
                 let key = Some(entry.key.load(Ordering::Acquire)).filter(|key| *key != BUSY)?;
                 let mac = Mac::from_u64(key.checked_sub(1)?);
@@ -146,7 +182,7 @@ impl MacTable {
         found
     }
 
-    fn set(&self, mac: Mac) -> &[Entry; WAYS] {
+    fn set(&self, mac: Mac) -> &Set {
         // The finaliser of MurmurHash3: every bit of the address and the secret reaches every bit of the index.
         let mut mixed = mac.to_u64() ^ self.seed;
         mixed = (mixed ^ mixed >> 33).wrapping_mul(0xff51_afd7_ed55_8ccd);
@@ -171,6 +207,6 @@ fn pack(location: Location, now: u32) -> u64 {
 fn unpack(value: u64) -> Location {
     match value as u16 {
         LOCAL => Location::Local,
-        number => Location::Remote(ShortId::from_wire(number)),
+        number => ShortId::new(number).map_or(Location::Local, Location::Remote),
     }
 }

@@ -116,3 +116,35 @@ proptest! {
         s.remote_frame(id(1), &bytes, now);
     }
 }
+
+#[test]
+fn peers_that_invent_addresses_leave_local_ones_alone() {
+    let s = switch(8);
+    for n in 0..8 {
+        s.local_frame(&frame(Mac::BROADCAST, mac(n)), 0);
+    }
+    for n in 100..1000 {
+        assert_eq!(s.remote_frame(id(1), &frame(Mac::BROADCAST, mac(n)), 5), Verdict::Deliver);
+    }
+    assert_eq!((s.counters().refused, s.counters().evicted), (900, 0));
+    assert!(s.macs(5).iter().all(|entry| entry.location == Location::Local));
+    s.remote_frame(id(1), &frame(Mac::BROADCAST, mac(100)), 601);
+    assert_eq!(s.local_frame(&frame(mac(100), mac(1)), 601), Verdict::Unicast(id(1)), "silent ones may go");
+}
+
+#[test]
+fn threads_that_learn_one_address_make_one_entry() {
+    let s = switch(64);
+    for round in 0..2000u16 {
+        std::thread::scope(|scope| {
+            for peer in 1..3 {
+                let s = &s;
+                scope.spawn(move || s.remote_frame(id(peer), &frame(Mac::BROADCAST, mac(round)), 0));
+            }
+        });
+        let entries = s.macs(0).iter().filter(|entry| entry.mac == mac(round)).count();
+        assert_eq!(entries, 1, "round {round}");
+        s.flush(id(1));
+        s.flush(id(2));
+    }
+}

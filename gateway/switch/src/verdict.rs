@@ -58,6 +58,8 @@ pub struct Counters {
     pub moved: u64,
     /// Addresses that had to go although they were in use: the table is too small or under attack.
     pub evicted: u64,
+    /// Addresses of peers that found only entries of local addresses in use.
+    pub refused: u64,
     /// Frames refused as [`DropReason::Malformed`].
     pub malformed: u64,
     /// Frames refused as [`DropReason::LinkLocal`].
@@ -80,6 +82,7 @@ struct Totals {
     learned: AtomicU64,
     moved: AtomicU64,
     evicted: AtomicU64,
+    refused: AtomicU64,
     malformed: AtomicU64,
     link_local: AtomicU64,
     local: AtomicU64,
@@ -134,12 +137,13 @@ impl Switch {
 
     /// The totals since the start.
     pub fn counters(&self) -> Counters {
-        let Totals { learned, moved, evicted, malformed, link_local, local } = &self.totals;
+        let Totals { learned, moved, evicted, refused, malformed, link_local, local } = &self.totals;
         let read = |total: &AtomicU64| total.load(Ordering::Relaxed);
         Counters {
             learned: read(learned),
             moved: read(moved),
             evicted: read(evicted),
+            refused: read(refused),
             malformed: read(malformed),
             link_local: read(link_local),
             local: read(local),
@@ -161,6 +165,7 @@ impl Switch {
             Learned::New => &self.totals.learned,
             Learned::Moved => &self.totals.moved,
             Learned::Evicted => &self.totals.evicted,
+            Learned::Refused => &self.totals.refused,
         }
         .fetch_add(1, Ordering::Relaxed);
     }

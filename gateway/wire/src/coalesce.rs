@@ -11,16 +11,24 @@ use crate::offload::{Cut, Layout, Offload};
 const TCP: u8 = 6;
 const ACK: u8 = 0x10;
 const PSH: u8 = 0x08;
-/// Flows that may be open at once; one more sends all on their way.
-const SLOTS: usize = 8;
+/// Frames that may wait at once; one more sends the oldest on its way.
+const SLOTS: usize = 64;
 /// The longest IP packet.
 const MAX_PACKET: usize = 0xffff;
 
 /// Frames waiting to be joined. Buffers are kept between batches.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Coalescer {
+    /// A ring: `used` slots from `oldest` on wait.
     slots: [Slot; SLOTS],
+    oldest: usize,
     used: usize,
+}
+
+impl Default for Coalescer {
+    fn default() -> Coalescer {
+        Coalescer { slots: std::array::from_fn(|_| Slot::default()), oldest: 0, used: 0 }
+    }
 }
 
 #[derive(Debug, Default)]
@@ -28,6 +36,8 @@ struct Slot {
     frame: Vec<u8>,
     /// Of a frame that may still grow.
     open: Option<Flow>,
+    /// Whether the checksum was found right.
+    valid: bool,
     /// Of a frame that has grown.
     joined: Option<(Layout, usize, u16)>,
 }
@@ -41,14 +51,15 @@ struct Flow {
 }
 
 impl Coalescer {
-    /// Takes one frame; hands frames to `emit` when there is no room for another flow.
+    /// Takes one frame; hands the oldest to `emit` when there is no room for another.
     pub fn push(&mut self, frame: &[u8], mut emit: impl FnMut(Offload, &[u8])) {
         let segment = Layout::of(frame, TCP);
         if let Some(layout) = segment {
-            let same = |slot: &&mut Slot| {
-                slot.open.is_some_and(|f| same_flow(&slot.frame, frame, &f.layout, &layout))
-            };
-            if let Some(slot) = self.slots[..self.used].iter_mut().find(same) {
+            let same =
+                |slot: &Slot| slot.open.is_some_and(|f| same_flow(&slot.frame, frame, &f.layout, &layout));
+            let waiting = (0..self.used).map(|n| (self.oldest + n) % SLOTS);
+            if let Some(at) = waiting.into_iter().find(|at| same(&self.slots[*at])) {
+                let slot = &mut self.slots[at];
                 if slot.join(frame, layout) {
                     return;
                 }
@@ -56,23 +67,31 @@ impl Coalescer {
             }
         }
         if self.used == SLOTS {
-            self.flush(&mut emit);
+            self.emit_oldest(&mut emit);
         }
-        let slot = &mut self.slots[self.used];
+        let slot = &mut self.slots[(self.oldest + self.used) % SLOTS];
         self.used += 1;
         slot.frame.clear();
         slot.frame.extend_from_slice(frame);
         slot.joined = None;
-        slot.open = segment.and_then(|layout| Flow::start(frame, layout));
+        let checked = segment.and_then(|layout| Flow::start_or_end(frame, layout));
+        slot.valid = checked.is_some();
+        slot.open = checked.filter(|flow| frame.get(flow.layout.transport + 13) == Some(&ACK));
     }
 
     /// Hands out all frames in the order in which their first parts came.
     pub fn flush(&mut self, mut emit: impl FnMut(Offload, &[u8])) {
-        for slot in &mut self.slots[..self.used] {
-            let offload = slot.finish();
-            emit(offload, &slot.frame);
+        while self.used > 0 {
+            self.emit_oldest(&mut emit);
         }
-        self.used = 0;
+    }
+
+    fn emit_oldest(&mut self, emit: &mut impl FnMut(Offload, &[u8])) {
+        let slot = &mut self.slots[self.oldest];
+        let offload = slot.finish();
+        emit(offload, &slot.frame);
+        self.oldest = (self.oldest + 1) % SLOTS;
+        self.used -= 1;
     }
 }
 
@@ -101,7 +120,7 @@ impl Slot {
     fn finish(&mut self) -> Offload {
         self.open = None;
         let Some((layout, headers, size)) = self.joined.take() else {
-            return Offload { valid: true, ..Offload::default() };
+            return Offload { valid: self.valid, ..Offload::default() };
         };
         let frame = &mut self.frame;
         let (ip, at) = (layout.ip, layout.transport);
@@ -123,11 +142,6 @@ impl Slot {
 }
 
 impl Flow {
-    /// Of a segment that others may follow.
-    fn start(frame: &[u8], layout: Layout) -> Option<Flow> {
-        Flow::start_or_end(frame, layout).filter(|_| frame.get(layout.transport + 13) == Some(&ACK))
-    }
-
     /// Of a segment with payload, no flags but ACK and PSH, and a right checksum.
     fn start_or_end(frame: &[u8], layout: Layout) -> Option<Flow> {
         let at = layout.transport;

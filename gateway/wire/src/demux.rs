@@ -25,7 +25,8 @@ pub fn classify(datagram: &[u8]) -> Kind {
     let Some(&first) = datagram.first() else { return Kind::Unknown };
     match (first, datagram.get(1..4)) {
         (1..=4, Some([0, 0, 0])) => Kind::WireGuard,
-        _ if first & 0xc0 == 0 && datagram.get(4..8) == Some(&STUN_COOKIE) => Kind::Stun,
+        // RFC 8489 §5 clears the two highest bits; the types in use are binding requests and their answers.
+        _ if first <= 1 && datagram.get(4..8) == Some(&STUN_COOKIE) => Kind::Stun,
         // The fixed bit of every QUIC version 1 packet (RFC 9000 §17).
         _ if first & 0x40 != 0 => Kind::Quic,
         (0x11, _) => Kind::Envelope,

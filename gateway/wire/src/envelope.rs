@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   0      1               2 3 4                  5      6 … 11
-//!   0x11 | flags(2) ttl(6) | dst(12 bit) src(12) | lane | MAC (48 bit)
+//!   0x11 | epoch(2) ttl(6) | dst(12 bit) src(12) | lane | MAC (48 bit)
 //! ```
 //!
 //! The MAC is the first 48 bits of SipHash-2-4 under the key of the link the envelope travels on, over bytes 0..6,
@@ -17,7 +17,6 @@ use weave_model::ShortId;
 pub const MAX_HOPS: u8 = 63;
 
 const TYPE: u8 = 0x11;
-const FLAGS: u8 = 0xc0;
 /// Covers every WireGuard header and the start of its ciphertext; the rest is authenticated end to end.
 const COVERED: usize = 64;
 
@@ -26,8 +25,10 @@ const COVERED: usize = 64;
 pub enum EnvelopeError {
     /// Shorter than an envelope with a message.
     Truncated,
-    /// Another first byte, or flags that have no meaning yet.
+    /// Another first byte.
     NotAnEnvelope,
+    /// Everybody as source or destination: envelopes travel from one peer to one other.
+    NotAPeer,
     /// The MAC is not that of the link.
     BadMac,
 }
@@ -35,6 +36,8 @@ pub enum EnvelopeError {
 /// The fields of an envelope.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Envelope {
+    /// Tells the keys of a link from those of the link it replaces, 0..=3 ([`weave_model::RelayKeys::epoch`]).
+    pub epoch: u8,
     /// Relays it may still pass.
     pub ttl: u8,
     /// The peer the message is for.
@@ -58,15 +61,25 @@ impl Envelope {
             return Err(EnvelopeError::Truncated);
         }
         let [kind, ttl, d, ds, s, lane, found @ ..] = *head;
-        if kind != TYPE || ttl & FLAGS != 0 {
+        if kind != TYPE {
             return Err(EnvelopeError::NotAnEnvelope);
         }
         if !equal(&found, &mac(&head[..6], message, key)) {
             return Err(EnvelopeError::BadMac);
         }
-        let to = ShortId::from_wire(u16::from(d) << 4 | u16::from(ds) >> 4);
-        let from = ShortId::from_wire(u16::from(ds & 0xf) << 8 | u16::from(s));
-        Ok((Envelope { ttl, to, from, lane }, message))
+        let to = ShortId::new(u16::from(d) << 4 | u16::from(ds) >> 4).ok_or(EnvelopeError::NotAPeer)?;
+        let from = ShortId::new(u16::from(ds & 0xf) << 8 | u16::from(s)).ok_or(EnvelopeError::NotAPeer)?;
+        Ok((Envelope { epoch: ttl >> 6, ttl: ttl & MAX_HOPS, to, from, lane }, message))
+    }
+
+    /// The epoch that a datagram claims, for finding the key to [`Envelope::open`] it with.
+    pub fn peek_epoch(datagram: &[u8]) -> Option<u8> {
+        datagram.get(1).map(|octet| octet >> 6)
+    }
+
+    /// The ttl to start with on a path over `relays` relays: a few more than needed, because routes may change on the way.
+    pub fn first_ttl(relays: usize) -> u8 {
+        u8::try_from(relays.saturating_add(4)).map_or(MAX_HOPS, |ttl| ttl.min(MAX_HOPS))
     }
 
     /// Writes the envelope of the message that stands at `datagram[12..]`.
@@ -83,7 +96,7 @@ impl Envelope {
         let (to, from) = (self.to.number(), self.from.number());
         let fields = [
             TYPE,
-            self.ttl.min(MAX_HOPS),
+            self.epoch << 6 | self.ttl.min(MAX_HOPS),
             (to >> 4) as u8,
             (to << 4) as u8 | (from >> 8) as u8,
             from as u8,

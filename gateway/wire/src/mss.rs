@@ -3,6 +3,7 @@
 use crate::bytes::{set_u16, u16_at};
 use crate::checksum;
 use crate::ethernet::Frame;
+use crate::offload::Offload;
 
 const TCP: u8 = 6;
 const SYN: u8 = 0x02;
@@ -10,22 +11,29 @@ const SYN: u8 = 0x02;
 const END: u8 = 0;
 const NOP: u8 = 1;
 const MSS: u8 = 2;
+/// Never lower than what every IPv4 host can take (RFC 9293 §3.7.1): a path that passes less needs fragments.
+const FLOOR: u16 = 536;
 
 /// Lowers the MSS of a SYN in `frame` so that its IP packets are at most `mtu` bytes; returns whether it changed.
 ///
-/// The checksum is updated incrementally, which is right for complete and for partial checksums alike.
-pub fn clamp_mss(frame: &mut [u8], mtu: u16) -> bool {
+/// A complete checksum is updated incrementally. A checksum still to be completed covers only the pseudo header, which
+/// does not hold the MSS, so it stays.
+pub fn clamp_mss(frame: &mut [u8], mtu: u16, offload: &Offload) -> bool {
     let Some((tcp, headers)) = tcp_offset(frame) else { return false };
-    let Some(limit) = mtu.checked_sub(headers).filter(|limit| *limit > 0) else { return false };
+    let limit = mtu.saturating_sub(headers).max(FLOOR);
     let Some(field) = mss_offset(frame, tcp) else { return false };
-    let Some(old) = u16_at(frame, field).filter(|old| *old > limit) else { return false };
+    if u16_at(frame, field).is_none_or(|old| old <= limit) {
+        return false;
+    }
     let Some(sum) = u16_at(frame, tcp + 16) else { return false };
     // The field may stand at an odd offset of the segment: then its bytes belong to two words.
     let first = (field - tcp) & !1;
     let before = [u16_at(frame, tcp + first), u16_at(frame, tcp + first + 2)];
     set_u16(frame, field, limit);
+    if offload.checksum.is_some() {
+        return true;
+    }
     let after = [u16_at(frame, tcp + first), u16_at(frame, tcp + first + 2)];
-    debug_assert_ne!(old, limit);
     let sum = before.into_iter().zip(after).fold(sum, |sum, pair| match pair {
         (Some(old), Some(new)) => checksum::update(sum, old, new),
         _ => sum,

@@ -2,6 +2,7 @@
 
 mod formats;
 mod offload;
+mod session;
 mod tcp;
 
 use weave_model::ShortId;

@@ -1,7 +1,7 @@
 //! Envelope, tunnel header, Ethernet, demultiplexing, checksums.
 
 use proptest::prelude::*;
-use weave_model::ShortId;
+use weave_model::Egress;
 
 use super::id;
 use crate::{Envelope, EnvelopeError, Frame, Inner, Kind, TunnelError, checksum, classify};
@@ -18,6 +18,8 @@ fn first_bytes_tell_datagrams_apart() {
     check(&[0xc3, 0, 0, 0, 1], Kind::Quic);
     check(&[0x11, 9], Kind::Envelope);
     check(&[0x2f], Kind::Esp);
+    check(&[0x20, 0, 0, 1, 0x21, 0x12, 0xa4, 0x42], Kind::Esp);
+    check(&[0x11, 5, 0, 0x10, 0x21, 0x12, 0xa4, 0x42], Kind::Envelope);
     check(&[0x80], Kind::Unknown);
     check(&[], Kind::Unknown);
 }
@@ -26,9 +28,9 @@ fn first_bytes_tell_datagrams_apart() {
 fn the_envelope_is_these_bytes() {
     let mut datagram = [0; 16];
     datagram[12..].copy_from_slice(&[4, 0, 0, 0]);
-    let envelope = Envelope { ttl: 5, to: id(0xabc), from: id(0x123), lane: 7 };
+    let envelope = Envelope { epoch: 2, ttl: 5, to: id(0xabc), from: id(0x123), lane: 7 };
     assert!(envelope.seal(&mut datagram, &[9; 16]));
-    assert_eq!(datagram[..6], [0x11, 5, 0xab, 0xc1, 0x23, 7]);
+    assert_eq!(datagram[..6], [0x11, 0x85, 0xab, 0xc1, 0x23, 7]);
     assert_eq!(Envelope::open(&datagram, &[9; 16]), Ok((envelope, &[4, 0, 0, 0][..])));
     assert_eq!(Envelope::open(&datagram, &[8; 16]), Err(EnvelopeError::BadMac));
     assert_eq!(Envelope::open(&datagram[..12], &[9; 16]), Err(EnvelopeError::Truncated));
@@ -37,11 +39,11 @@ fn the_envelope_is_these_bytes() {
 #[test]
 fn the_tunnel_header_is_these_bytes() {
     let inner =
-        Inner { sender: id(1), receiver: id(2), ingress: id(0x123), egress: ShortId::BROADCAST, ttl: 64 };
+        Inner { sender: id(1), receiver: id(2), ingress: id(0x123), egress: Egress::Everybody, ttl: 64 };
     let mut packet = [0; 50];
-    assert!(inner.write(&mut packet, 0xffff));
+    assert!(inner.write(&mut packet, 0xffff, 0x0102));
     let expected = [
-        0x45, 0, 0, 50, 0, 0, 0, 0, 64, 17, 0xb1, 0xba, 100, 127, 0, 1, 100, 127, 0, 2, // IPv4
+        0x45, 0, 0, 50, 1, 2, 0, 0, 64, 17, 0xb0, 0xb8, 100, 127, 0, 1, 100, 127, 0, 2, // IPv4
         0xff, 0xff, 0x1a, 0x80, 0, 30, 0, 0, // UDP
         8, 0, 0, 0, 0xff, 0xf1, 0x23, 0, // VXLAN
     ];
@@ -88,9 +90,9 @@ proptest! {
     }
 
     #[test]
-    fn envelopes_survive(ttl in 0u8..64, to in 0u16..0xfff, from in 0u16..0xfff, lane: u8, key: [u8; 16],
+    fn envelopes_survive(epoch in 0u8..4, ttl in 0u8..64, to in 0u16..0xfff, from in 0u16..0xfff, lane: u8, key: [u8; 16],
                          message in prop::collection::vec(any::<u8>(), 1..200), flip in 0usize..12, bit in 0u8..8) {
-        let envelope = Envelope { ttl, to: id(to), from: id(from), lane };
+        let envelope = Envelope { epoch, ttl, to: id(to), from: id(from), lane };
         let mut datagram = [&[0; 12][..], &message].concat();
         prop_assert!(envelope.seal(&mut datagram, &key));
         prop_assert_eq!(Envelope::open(&datagram, &key), Ok((envelope, &message[..])));
@@ -100,11 +102,11 @@ proptest! {
 
     #[test]
     fn tunnel_headers_survive(sender in 0u16..0xfff, receiver in 0u16..0xfff, ingress in 0u16..0xfff,
-                              egress in 0u16..=0xfff, ttl: u8, flow: u16, frame in prop::collection::vec(any::<u8>(), 0..100)) {
+                              egress in 0u16..=0xfff, ttl: u8, flow: u16, count: u16, frame in prop::collection::vec(any::<u8>(), 0..100)) {
         let inner = Inner { sender: id(sender), receiver: id(receiver), ingress: id(ingress),
-                            egress: ShortId::from_wire(egress), ttl };
+                            egress: Egress::from_wire(egress), ttl };
         let mut packet = [&[0; 36][..], &frame].concat();
-        prop_assert!(inner.write(&mut packet, flow));
+        prop_assert!(inner.write(&mut packet, flow, count));
         prop_assert_eq!(Inner::parse(&packet), Ok((inner, &frame[..])));
     }
 
@@ -112,6 +114,7 @@ proptest! {
     fn parsers_never_panic(mut bytes in prop::collection::vec(any::<u8>(), 0..200), key: [u8; 16], mtu: u16) {
         let _ = (classify(&bytes), Frame::new(&bytes).map(|f| f.payload().len()), Inner::parse(&bytes).is_ok());
         let _ = Envelope::open(&bytes, &key);
-        crate::clamp_mss(&mut bytes, mtu);
+        crate::clamp_mss(&mut bytes, mtu, &crate::Offload::default());
+        let _ = (crate::Probe::parse(&bytes), crate::Reassembly::default().push(&bytes, 0).is_ok());
     }
 }

@@ -46,6 +46,33 @@ fn join(frames: &[Vec<u8>]) -> Vec<(Offload, Vec<u8>)> {
     out
 }
 
+#[test]
+fn only_a_right_checksum_is_called_right() {
+    let mut frame = tcp(false, 1, 0x10, 0, &[7; 100]);
+    assert!(join(&[frame.clone()])[0].0.valid);
+    *frame.last_mut().unwrap() ^= 1;
+    assert!(!join(&[frame])[0].0.valid);
+}
+
+#[test]
+fn many_flows_are_joined_side_by_side() {
+    let flow = |port: u8, round: u32| {
+        let mut frame = tcp(true, round * 1000, 0x10, 0, &[7; 1000]);
+        (frame[54 + 1], frame[54 + 3]) = (port, 9);
+        let length = frame.len() - 54;
+        frame[70..72].fill(0);
+        let sum = checksum::pseudo_header(&frame[22..54], 6, length);
+        let sum = checksum::finish(checksum::add(sum, &frame[54..]));
+        frame[70..72].copy_from_slice(&sum.to_be_bytes());
+        frame
+    };
+    for (flows, frames) in [(8, 8), (63, 63), (64, 64)] {
+        let frames_in: Vec<_> = (0..40).flat_map(|round| (0..flows).map(move |port| (port, round))).collect();
+        let frames_in: Vec<_> = frames_in.into_iter().map(|(port, round)| flow(port, round)).collect();
+        assert_eq!(join(&frames_in).len(), frames, "{flows} flows");
+    }
+}
+
 fn cut(joined: &[(Offload, Vec<u8>)]) -> Vec<Vec<u8>> {
     let mut out = Vec::new();
     for (offload, frame) in joined {

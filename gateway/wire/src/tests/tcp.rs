@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 
-use crate::{checksum, clamp_mss};
+use crate::{Offload, checksum, clamp_mss, complete_checksum};
 
 /// A SYN frame with these TCP options and a right checksum, and where TCP begins.
 fn syn(v6: bool, tagged: bool, options: &[u8]) -> (Vec<u8>, usize) {
@@ -31,7 +31,7 @@ fn syn(v6: bool, tagged: bool, options: &[u8]) -> (Vec<u8>, usize) {
 
 fn check(v6: bool, tagged: bool, options: &[u8], mtu: u16, expected: Option<&[u8]>) {
     let (mut frame, tcp) = syn(v6, tagged, options);
-    assert_eq!(clamp_mss(&mut frame, mtu), expected.is_some());
+    assert_eq!(clamp_mss(&mut frame, mtu, &Offload::default()), expected.is_some());
     assert_eq!(&frame[tcp + 20..], expected.unwrap_or(options));
     let addresses = if v6 { 32 } else { 8 };
     let sum = checksum::pseudo_header(&frame[tcp - addresses..tcp], 6, frame.len() - tcp);
@@ -46,7 +46,18 @@ fn segments_are_kept_within_the_path() {
     check(false, false, &[2, 4, 0x02, 0x00], 1376, None);
     check(false, false, &[1, 1, 1, 0], 1376, None);
     check(false, false, &[3, 0, 2, 4], 1376, None);
-    check(false, false, &[2, 4, 0x05, 0xb4], 40, None);
+    check(false, false, &[2, 4, 0x05, 0xb4], 40, Some(&[2, 4, 0x02, 0x18]));
+}
+
+#[test]
+fn a_checksum_still_to_be_completed_is_left_to_whoever_completes_it() {
+    let (mut frame, tcp) = syn(false, false, &[2, 4, 0x05, 0xb4]);
+    let pseudo = checksum::pseudo_header(&frame[tcp - 8..tcp], 6, 24);
+    frame[tcp + 16..tcp + 18].copy_from_slice(&(!checksum::finish(pseudo)).to_be_bytes());
+    let offload = Offload { checksum: Some((tcp as u16, 16)), ..Offload::default() };
+    assert!(clamp_mss(&mut frame, 1376, &offload));
+    complete_checksum(&mut frame, &offload).unwrap();
+    assert_eq!(checksum::finish(checksum::add(pseudo, &frame[tcp..])), 0);
 }
 
 proptest! {
@@ -54,7 +65,7 @@ proptest! {
     fn any_options_leave_the_checksum_right(options in prop::collection::vec(any::<u8>(), 10), mtu: u16, v6: bool) {
         let options = &options[..8];
         let (mut frame, tcp) = syn(v6, false, options);
-        clamp_mss(&mut frame, mtu);
+        clamp_mss(&mut frame, mtu, &Offload::default());
         let addresses = if v6 { 32 } else { 8 };
         let sum = checksum::pseudo_header(&frame[tcp - addresses..tcp], 6, frame.len() - tcp);
         prop_assert_eq!(checksum::finish(checksum::add(sum, &frame[tcp..])), 0);
