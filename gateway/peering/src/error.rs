@@ -1,0 +1,17 @@
+//! Why peering could not be started or asked.
+
+use std::io;
+
+/// What goes wrong with peering as a whole; links fail one by one, and the status says why.
+#[derive(Debug, thiserror::Error)]
+pub enum PeeringError {
+    /// The key, the certificate or the provider do not make a TLS configuration.
+    #[error("this peer's certificate cannot be used for TLS")]
+    Tls(#[source] rustls::Error),
+    /// The shared socket does not tell its address.
+    #[error("the shared UDP socket cannot be used for QUIC")]
+    Socket(#[source] io::Error),
+    /// Peering was stopped.
+    #[error("peering has stopped")]
+    Stopped,
+}

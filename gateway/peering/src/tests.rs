@@ -1,0 +1,4 @@
+//! Loopback, real sockets, real time: a thread per socket reads it and delivers, as the data threads do.
+
+mod port;
+mod support;
