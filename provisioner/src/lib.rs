@@ -1,1 +1,24 @@
-//! Provisioner.
+//! Brings up a fleet of gateways across clouds: observe, plan, apply, verify.
+//!
+//! The clouds are behind `cloud-core`; the hosts are reached by SSH. What a run does follows from what it observes, so
+//! every command may be killed at any moment and repeated.
+//!
+//! ```text
+//!   cli ─► observe ─► plan (pure) ─► apply ─► verify
+//!              │                       │         │
+//!              └── Cloud, Remote ──────┴─────────┘        state: StateDir, Vault (keys), Journal
+//! ```
+#![expect(clippy::disallowed_methods, reason = "program: reads the clock, files and the environment")]
+
+pub mod cli;
+pub mod desired;
+pub mod fleet;
+pub mod install;
+pub mod journal;
+pub mod plan;
+pub mod ssh;
+pub mod state;
+pub mod vault;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,192 @@
+//! The command line: parses, sets up logging, runs one command, and turns its outcome into an exit status.
+//!
+//! stdout is for results, stderr for people. 0 is success, 2 a wrong command line, 1 a failure; `status` adds 3.
+
+use std::ffi::OsString;
+use std::io::{self, Write as _};
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::fleet::{CloudKind, Topology};
+
+mod context;
+mod failure;
+mod plan;
+
+pub use failure::Failure;
+
+/// Bring up a virtual Ethernet switch across clouds
+#[derive(Debug, Parser)]
+#[command(name = "weave-provision", disable_help_subcommand = true, max_term_width = 100)]
+struct Cli {
+    #[command(flatten)]
+    global: Global,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Args)]
+struct Global {
+    /// Play every cloud by network namespaces on this machine
+    #[arg(long, global = true)]
+    lab: bool,
+    /// Name of the fleet
+    #[arg(long, global = true, default_value = "weave", value_parser = fleet_name)]
+    name: String,
+    /// Directory of the fleet's keys and state [default: /var/lib/weave-provision/NAME]
+    #[arg(long, global = true, value_name = "DIR", env = "WEAVE_PROVISION_STATE")]
+    state: Option<PathBuf>,
+    /// Form of the results
+    #[arg(long, global = true, value_enum, default_value_t = Output::Text)]
+    output: Output,
+    /// Short for --output json
+    #[arg(long, global = true)]
+    json: bool,
+    /// Say nothing but results and errors
+    #[arg(long, short, global = true, conflicts_with = "verbose")]
+    quiet: bool,
+    /// Log decisions; twice logs the libraries too
+    #[arg(long, short, global = true, action = clap::ArgAction::Count)]
+    verbose: u8,
+}
+
+impl Global {
+    fn json(&self) -> bool {
+        self.json || self.output == Output::Json
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Output {
+    Text,
+    Json,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Create, install and connect what is missing, then prove that every pair of gateways talks
+    Up(UpArgs),
+    /// Show what `up` would do
+    Plan(Wanted),
+    /// Show the gateways and how every pair of them talks
+    Status,
+    /// Destroy the fleet and forget its keys
+    Down(DownArgs),
+    /// Run a command on a host, or open a shell there
+    Ssh(SshArgs),
+}
+
+#[derive(Debug, Args)]
+struct Wanted {
+    /// Clouds to stand in: aws, gcp, onprem [default: those of the last `up`]
+    #[arg(long, value_delimiter = ',', value_name = "CLOUD,…")]
+    clouds: Vec<CloudKind>,
+    /// How the lab's sites reach each other [default: that of the last `up`, else partial]
+    #[arg(long, value_enum)]
+    topology: Option<Topology>,
+    /// The gateway's program to install [default: weave-gateway beside this program]
+    #[arg(long, value_name = "PATH")]
+    gateway: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+struct UpArgs {
+    #[command(flatten)]
+    wanted: Wanted,
+    /// Do not ask before changing anything
+    #[arg(long, short)]
+    yes: bool,
+}
+
+#[derive(Debug, Args)]
+struct DownArgs {
+    /// Do not ask before destroying
+    #[arg(long, short)]
+    yes: bool,
+}
+
+#[derive(Debug, Args)]
+struct SshArgs {
+    /// Name of the host, e.g. aws-1
+    host: String,
+    /// Command and arguments, passed exactly as given; none opens a shell
+    #[arg(last = true, value_name = "COMMAND")]
+    command: Vec<OsString>,
+}
+
+/// Runs the program.
+pub fn main() -> ExitCode {
+    run(std::env::args_os())
+}
+
+/// Runs the program with these arguments, the first being its name.
+pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let cli = match Cli::try_parse_from(arguments) {
+        Ok(cli) => cli,
+        Err(error) => {
+            // Help that nobody reads to its end is not a failure.
+            let _ = error.print();
+            return if error.use_stderr() { ExitCode::from(2) } else { ExitCode::SUCCESS };
+        }
+    };
+    start_logging(&cli.global);
+    let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return Failure::new(anyhow::Error::new(error)).report(cli.global.json()),
+    };
+    let json = cli.global.json();
+    let outcome = runtime.block_on(dispatch(cli));
+    // Reads of a terminal and calls of a cloud may still block threads; nobody waits for them.
+    runtime.shutdown_background();
+    match outcome {
+        Ok(code) => ExitCode::from(code),
+        Err(failure) => failure.report(json),
+    }
+}
+
+async fn dispatch(cli: Cli) -> Result<u8, Failure> {
+    let global = cli.global;
+    match cli.command {
+        Command::Up(_) => Err(Failure::usage("not yet", "")),
+        Command::Plan(wanted) => plan::run(&global, &wanted).await,
+        Command::Status => Err(Failure::usage("not yet", "")),
+        Command::Down(_) => Err(Failure::usage("not yet", "")),
+        Command::Ssh(_) => Err(Failure::usage("not yet", "")),
+    }
+}
+
+fn start_logging(global: &Global) {
+    let filter = match (global.quiet, global.verbose) {
+        (true, _) => "error",
+        (false, 0) => "warn,russh=error",
+        (false, 1) => "warn,weave_provisioner=debug,cloud_lab=debug,netlab=debug,russh=error",
+        (false, _) => "debug",
+    };
+    // A second call in one process (tests) keeps the first subscriber.
+    let _ = tracing_subscriber::fmt()
+        .with_env_filter(tracing_subscriber::EnvFilter::new(filter))
+        .with_writer(io::stderr)
+        .try_init();
+}
+
+/// A fleet's name becomes part of host names, file names and cloud tags.
+fn fleet_name(text: &str) -> Result<String, String> {
+    let letters = text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
+    let valid = letters && (1..=32).contains(&text.len()) && !text.starts_with('-') && !text.ends_with('-');
+    valid
+        .then(|| text.to_owned())
+        .ok_or_else(|| "use 1 to 32 lower-case letters, digits and inner hyphens".to_owned())
+}
+
+/// Writes a result. A reader that has gone away (`| head`) is not an error.
+fn print(text: &str) -> Result<(), Failure> {
+    let mut out = io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(Failure::new(anyhow::Error::new(error).context("while writing the result")))
+        }
+        _ => Ok(()),
+    }
+}

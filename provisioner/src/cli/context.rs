@@ -1,0 +1,85 @@
+//! What every command starts from: the state directory, the cloud and the wanted fleet.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use cloud_core::Cloud;
+
+use super::{Failure, Global, Wanted};
+use crate::desired::Desired;
+use crate::fleet::{CloudKind, Fleet, Topology};
+use crate::install::Content;
+use crate::state::{FleetState, StateDir};
+use crate::vault::Vault;
+
+/// Where fleets are kept unless told otherwise.
+const STATE_ROOT: &str = "/var/lib/weave-provision";
+
+pub(super) struct Context {
+    pub(super) dir: StateDir,
+    pub(super) vault: Vault,
+    pub(super) saved: Option<FleetState>,
+    pub(super) name: String,
+}
+
+impl Context {
+    /// Reads the state; refuses what this build cannot do.
+    pub(super) fn open(global: &Global) -> Result<Context, Failure> {
+        if !global.lab {
+            return Err(Failure::usage(
+                "only the lab is available in this build",
+                "add --lab: network namespaces on this machine play the clouds",
+            ));
+        }
+        let path = global.state.clone().unwrap_or_else(|| Path::new(STATE_ROOT).join(&global.name));
+        let dir = StateDir::new(path);
+        let saved = dir.fleet()?;
+        Ok(Context { vault: Vault::new(dir.clone()), dir, saved, name: global.name.clone() })
+    }
+
+    /// The clouds and the topology asked for, else those of the last `up`.
+    pub(super) fn choice(&self, wanted: &Wanted) -> Result<(Vec<CloudKind>, Topology), Failure> {
+        let mut clouds = wanted.clouds.clone();
+        if clouds.is_empty() {
+            clouds = self.saved.as_ref().map(|saved| saved.clouds.clone()).unwrap_or_default();
+        }
+        if clouds.is_empty() {
+            return Err(Failure::usage(
+                "no clouds are named and no earlier `up` named any",
+                "weave-provision up --lab --clouds aws,gcp,onprem",
+            ));
+        }
+        clouds.sort();
+        clouds.dedup();
+        let topology =
+            wanted.topology.or(self.saved.as_ref().map(|saved| saved.topology)).unwrap_or_default();
+        Ok((clouds, topology))
+    }
+
+    /// The wanted fleet with the program to install.
+    pub(super) fn desired(&self, wanted: &Wanted, clouds: &[CloudKind]) -> Result<Desired, Failure> {
+        let path = match &wanted.gateway {
+            Some(path) => path.clone(),
+            None => beside_this_program().map_err(Failure::new)?,
+        };
+        let program = std::fs::read(&path)
+            .with_context(|| format!("cannot read the gateway's program {}", path.display()))
+            .map_err(|error| {
+                Failure::new(error).with_hint(
+                    "name it with --gateway PATH, or build it: cargo build --release -p weave-gatewayd",
+                )
+            })?;
+        Ok(Desired { fleet: Fleet::lab(clouds), gateway: Content::new(program) })
+    }
+
+    /// The cloud that plays this fleet.
+    pub(super) fn cloud(&self, _topology: Topology) -> Result<Arc<dyn Cloud>, Failure> {
+        Err(Failure::new(anyhow::anyhow!("fleet {} has no cloud: the lab is not in this build", self.name)))
+    }
+}
+
+fn beside_this_program() -> anyhow::Result<PathBuf> {
+    let own = std::env::current_exe().context("cannot tell where this program lies")?;
+    Ok(own.with_file_name("weave-gateway"))
+}

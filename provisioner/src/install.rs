@@ -1,0 +1,303 @@
+//! What a gateway host carries: the wanted files, the facts a host reports about them, and the shell text for both.
+//!
+//! Nothing here connects to anything. Secret contents travel on standard input, never in a command.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use cloud_core::{Addresses, Secret};
+use serde::Serialize;
+use sha2::{Digest as _, Sha256};
+
+use crate::fleet::GATEWAY_PORT;
+use crate::ssh::quote;
+
+/// The gateway's program on the host.
+pub const GATEWAY: &str = "/usr/local/bin/weave-gateway";
+/// The command people type.
+pub const WEAVE: &str = "/usr/local/bin/weave";
+/// Key, certificate and trust anchors of the host's gateway.
+pub const IDENTITY: &str = "/etc/weave/identity.pem";
+/// The gateway's configuration.
+pub const CONFIG: &str = "/etc/weave/gateway.toml";
+/// The service.
+pub const UNIT: &str = "/etc/systemd/system/weave-gateway.service";
+/// The checksum of everything that was in place when the service was last (re)started by the provisioner. Without it
+/// a crash between writing a file and restarting would leave the old settings running unnoticed.
+const APPLIED: &str = "/etc/weave/applied";
+
+/// Restarts at once and for ever: a gateway that is down cuts its host off. `KillMode=mixed` lets the daemon say
+/// goodbye to its peers before its workers go.
+const UNIT_TEXT: &str = "\
+[Unit]
+Description=Weave gateway
+After=network-online.target
+Wants=network-online.target
+StartLimitIntervalSec=0
+
+[Service]
+Type=notify
+NotifyAccess=main
+ExecStart=/usr/local/bin/weave-gateway daemon --config /etc/weave/gateway.toml
+Restart=always
+RestartSec=200ms
+KillMode=mixed
+TimeoutStopSec=10
+
+[Install]
+WantedBy=multi-user.target
+";
+
+/// SHA-256 in lower-case hex.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct Checksum(String);
+
+impl Checksum {
+    /// Computes it.
+    pub fn of(bytes: &[u8]) -> Checksum {
+        Checksum(Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect())
+    }
+
+    /// Reads 64 hex digits.
+    pub fn parse(text: &str) -> Option<Checksum> {
+        let hex = text.len() == 64 && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+        hex.then(|| Checksum(text.to_owned()))
+    }
+
+    /// All 64 digits.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Enough digits for people.
+    pub fn short(&self) -> &str {
+        &self.0[..12]
+    }
+}
+
+impl fmt::Debug for Checksum {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.short())
+    }
+}
+
+/// What is in a file, with its checksum computed once; the gateway's program is large and goes to every host.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Content {
+    bytes: Arc<[u8]>,
+    sum: Checksum,
+}
+
+impl Content {
+    /// Takes the bytes of a file.
+    pub fn new(bytes: impl Into<Arc<[u8]>>) -> Content {
+        let bytes = bytes.into();
+        Content { sum: Checksum::of(&bytes), bytes }
+    }
+
+    /// The bytes.
+    pub fn bytes(&self) -> &Arc<[u8]> {
+        &self.bytes
+    }
+
+    /// Their checksum.
+    pub fn checksum(&self) -> &Checksum {
+        &self.sum
+    }
+}
+
+impl fmt::Debug for Content {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Contents may be secret.
+        self.sum.fmt(f)
+    }
+}
+
+/// A file that a host shall have.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WantedFile {
+    /// Where.
+    pub path: &'static str,
+    /// Permission bits.
+    pub mode: u32,
+    /// What is in it; `None` while that depends on addresses that do not exist yet.
+    pub content: Option<Content>,
+}
+
+impl WantedFile {
+    /// The checksum of the content, once it is known.
+    pub fn checksum(&self) -> Option<&Checksum> {
+        self.content.as_ref().map(Content::checksum)
+    }
+}
+
+/// The `gateway.toml` of one host; the field names are the gateway's.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct GatewayConfig {
+    nickname: String,
+    site: String,
+    network: String,
+    port: u16,
+    identity: &'static str,
+    state: &'static str,
+    http: &'static str,
+    peers: Vec<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    advertise: Vec<String>,
+}
+
+impl GatewayConfig {
+    /// Configures the gateway of `nickname`.
+    pub fn new(nickname: &str, site: &str, network: &str, peers: &[IpAddr], own: Addresses) -> GatewayConfig {
+        GatewayConfig {
+            nickname: nickname.to_owned(),
+            site: site.to_owned(),
+            network: network.to_owned(),
+            port: GATEWAY_PORT,
+            identity: IDENTITY,
+            state: "/var/lib/weave",
+            http: "127.0.0.1:6784",
+            peers: peers.iter().map(|address| endpoint(*address)).collect(),
+            advertise: own.public.map(endpoint).into_iter().collect(),
+        }
+    }
+
+    /// Renders the file.
+    pub fn render(&self) -> String {
+        let body = toml::to_string(self).expect("strings, numbers and lists of strings are TOML");
+        format!("# Written by weave-provision; `weave-provision up` replaces it.\n{body}")
+    }
+}
+
+fn endpoint(address: IpAddr) -> String {
+    std::net::SocketAddr::new(address, GATEWAY_PORT).to_string()
+}
+
+/// The files of a host, in the order in which they are put there.
+pub fn wanted_files(
+    gateway: &Content,
+    identity: Option<&Secret>,
+    config: Option<&GatewayConfig>,
+) -> Vec<WantedFile> {
+    let identity = identity.map(|pem| Content::new(pem.reveal().as_bytes()));
+    let config = config.map(|config| Content::new(config.render().into_bytes()));
+    vec![
+        WantedFile { path: GATEWAY, mode: 0o755, content: Some(gateway.clone()) },
+        WantedFile { path: IDENTITY, mode: 0o600, content: identity },
+        WantedFile { path: CONFIG, mode: 0o600, content: config },
+        WantedFile { path: UNIT, mode: 0o644, content: Some(Content::new(UNIT_TEXT.as_bytes())) },
+    ]
+}
+
+/// One checksum over all files, to compare with what the running service was started from; `None` while a content is
+/// unknown.
+pub fn generation(files: &[WantedFile]) -> Option<Checksum> {
+    let sums: Option<Vec<&Checksum>> = files.iter().map(WantedFile::checksum).collect();
+    let text: String = sums?.iter().map(|sum| format!("{}\n", sum.as_str())).collect();
+    Some(Checksum::of(text.as_bytes()))
+}
+
+/// What a host says about itself.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Facts {
+    /// Checksum and permission bits of the files that are there.
+    pub files: BTreeMap<String, (Checksum, u32)>,
+    /// Where the `weave` link points.
+    pub link: Option<String>,
+    /// Whether the service runs.
+    pub active: bool,
+    /// Whether the service starts at boot.
+    pub enabled: bool,
+    /// The [`generation`] that the service was last started from.
+    pub applied: Option<Checksum>,
+    /// The host's clock, unix seconds.
+    pub clock: u64,
+}
+
+/// A host answered the question about its state with something else.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("cannot read the host's answer: {0}")]
+pub struct BadFacts(String);
+
+/// The one command that asks a host for its [`Facts`].
+pub fn facts_command() -> String {
+    let files = [GATEWAY, IDENTITY, CONFIG, UNIT].map(quote::text).join(" ");
+    format!(
+        "for f in {files}; do if [ -f \"$f\" ] && [ ! -L \"$f\" ]; then \
+         echo \"file $(sha256sum <\"$f\" | cut -c1-64) $(stat -c %a \"$f\") $f\"; fi; done; \
+         echo \"link $(readlink {weave})\"; \
+         echo \"active $(systemctl is-active weave-gateway 2>/dev/null)\"; \
+         echo \"enabled $(systemctl is-enabled weave-gateway 2>/dev/null)\"; \
+         echo \"applied $(cat {applied} 2>/dev/null)\"; \
+         echo \"clock $(date +%s)\"; echo end",
+        weave = quote::text(WEAVE),
+        applied = quote::text(APPLIED),
+    )
+}
+
+/// Reads the answer to [`facts_command`].
+pub fn parse_facts(answer: &str) -> Result<Facts, BadFacts> {
+    let mut facts = Facts::default();
+    let mut complete = false;
+    for line in answer.lines() {
+        let (word, rest) = line.split_once(' ').unwrap_or((line, ""));
+        let bad = || BadFacts(format!("{:.80?}", line));
+        match word {
+            "file" => {
+                let mut fields = rest.splitn(3, ' ');
+                let (Some(sum), Some(mode), Some(path)) = (fields.next(), fields.next(), fields.next())
+                else {
+                    return Err(bad());
+                };
+                let sum = Checksum::parse(sum).ok_or_else(bad)?;
+                let mode = u32::from_str_radix(mode, 8).map_err(|_| bad())?;
+                facts.files.insert(path.to_owned(), (sum, mode));
+            }
+            "link" => facts.link = (!rest.is_empty()).then(|| rest.to_owned()),
+            "active" => facts.active = rest == "active",
+            "enabled" => facts.enabled = rest == "enabled",
+            "applied" => facts.applied = Checksum::parse(rest),
+            "clock" => facts.clock = rest.parse().map_err(|_| bad())?,
+            "end" => complete = true,
+            // A login script that prints a greeting does no harm.
+            _ => {}
+        }
+    }
+    if complete { Ok(facts) } else { Err(BadFacts("it breaks off before its end".to_owned())) }
+}
+
+/// Receives a file on standard input, proves its checksum and moves it into place.
+pub fn put_command(file: &WantedFile, sum: &Checksum) -> String {
+    let path = quote::text(file.path);
+    let part = quote::text(&format!("{}.part", file.path));
+    format!(
+        "set -e; umask 077; mkdir -p -m 755 \"$(dirname {path})\"; cat >{part}; \
+         echo {line} | sha256sum -c --status || {{ echo 'the file arrived damaged' >&2; exit 1; }}; \
+         chmod {mode:o} {part}; sync {part}; mv -f {part} {path}",
+        line = quote::text(&format!("{}  {}.part", sum.as_str(), file.path)),
+        mode = file.mode,
+    )
+}
+
+/// Makes `weave` another name of the gateway's program.
+pub fn link_command() -> String {
+    format!("ln -sfn weave-gateway {}", quote::text(WEAVE))
+}
+
+/// Where the `weave` link shall point.
+pub const LINK_TARGET: &str = "weave-gateway";
+
+/// Starts or restarts the service from what is there, waits until it says that it is ready, and notes the generation.
+pub fn service_command(restart: bool, generation: &Checksum) -> String {
+    let verb = if restart { "restart" } else { "start" };
+    format!(
+        "set -e; systemctl daemon-reload; systemctl --quiet enable weave-gateway; \
+         systemctl {verb} weave-gateway || {{ \
+         journalctl -u weave-gateway -n 15 --no-pager -o cat >&2; exit 1; }}; \
+         echo {} >{applied}.part; mv -f {applied}.part {applied}",
+        generation.as_str(),
+        applied = APPLIED,
+    )
+}

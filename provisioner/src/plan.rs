@@ -1,0 +1,252 @@
+//! From what is wanted and what is there to the steps between. Pure: no clock, no files, no network.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use cloud_core::{Phase, Site};
+use serde::Serialize;
+
+use crate::fleet::{Fleet, Host};
+use crate::install::{Facts, LINK_TARGET, WEAVE, WantedFile, generation};
+
+/// What there is.
+#[derive(Debug, Clone, Default)]
+pub struct Observed {
+    /// Sites and hosts that the cloud knows.
+    pub cloud: cloud_core::Observed,
+    /// What the hosts said. A host that is missing here has not been asked or did not answer.
+    pub facts: BTreeMap<String, Facts>,
+}
+
+/// One thing to do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Step {
+    /// Removes a host that is no longer wanted.
+    DestroyHost {
+        /// Its name.
+        host: String,
+    },
+    /// Removes a site that is no longer wanted.
+    RemoveSite {
+        /// Its name.
+        site: String,
+    },
+    /// Makes a site.
+    CreateSite(Site),
+    /// Makes a host.
+    CreateHost(Host),
+    /// Changes something on a host.
+    Configure {
+        /// Its name.
+        host: String,
+        /// What.
+        change: Change,
+    },
+}
+
+/// One thing to change on a host.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Change {
+    /// Puts a file in place.
+    Put {
+        /// Where.
+        path: &'static str,
+        /// Why.
+        why: Why,
+    },
+    /// Makes the `weave` link.
+    Link,
+    /// Enables the service and starts it.
+    Start,
+    /// Restarts the service, because it was started from something else.
+    Restart,
+}
+
+/// Why a file is put in place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Why {
+    /// It is not there.
+    Missing,
+    /// Its contents differ.
+    Differs,
+    /// Its permissions differ.
+    Mode,
+    /// The host's state, or the wanted content, is not known yet.
+    Unknown,
+}
+
+/// Steps in the order in which they are printed; those of different hosts run at the same time.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Plan {
+    /// Empty when everything is as wanted.
+    pub steps: Vec<Step>,
+}
+
+impl Plan {
+    /// Computes the steps; `files` are the wanted files by host.
+    pub fn new(fleet: &Fleet, files: &BTreeMap<String, Vec<WantedFile>>, observed: &Observed) -> Plan {
+        let mut steps = Vec::new();
+        let wanted_host = |name: &str| fleet.hosts.iter().any(|host| host.name == name);
+        for host in observed.cloud.hosts.iter().filter(|host| !wanted_host(&host.name)) {
+            steps.push(Step::DestroyHost { host: host.name.clone() });
+        }
+        for site in
+            observed.cloud.sites.iter().filter(|site| !fleet.sites.iter().any(|s| s.name == site.name))
+        {
+            steps.push(Step::RemoveSite { site: site.name.clone() });
+        }
+        let missing_sites = fleet.sites.iter().filter(|site| !observed.cloud.sites.contains(site));
+        steps.extend(missing_sites.cloned().map(Step::CreateSite));
+        let exists = |name: &str| {
+            observed.cloud.hosts.iter().any(|host| host.name == name && host.phase != Phase::Terminating)
+        };
+        let missing_hosts = fleet.hosts.iter().filter(|host| !exists(&host.name));
+        steps.extend(missing_hosts.cloned().map(Step::CreateHost));
+        for host in &fleet.hosts {
+            let facts = observed.facts.get(&host.name).filter(|_| exists(&host.name));
+            let empty = Vec::new();
+            let changes = changes(files.get(&host.name).unwrap_or(&empty), facts, exists(&host.name));
+            steps.extend(
+                changes.into_iter().map(|change| Step::Configure { host: host.name.clone(), change }),
+            );
+        }
+        Plan { steps }
+    }
+
+    /// The plan that removes everything observed.
+    pub fn down(observed: &cloud_core::Observed) -> Plan {
+        Plan::new(
+            &Fleet::default(),
+            &BTreeMap::new(),
+            &Observed { cloud: observed.clone(), facts: BTreeMap::new() },
+        )
+    }
+
+    /// The plan for people; its last line counts.
+    pub fn render(&self) -> String {
+        let mut text = String::new();
+        for step in &self.steps {
+            text.push_str(&format!("  {step}\n"));
+        }
+        text.push_str(&self.summary());
+        text.push('\n');
+        text
+    }
+
+    /// The line that counts the steps. Only an empty plan contains "0 to change".
+    pub fn summary(&self) -> String {
+        if self.steps.is_empty() {
+            return "plan: 0 to change".to_owned();
+        }
+        let mut counts = [(0, "to destroy"), (0, "to create"), (0, "to configure")];
+        for step in &self.steps {
+            let at = match step {
+                Step::DestroyHost { .. } | Step::RemoveSite { .. } => 0,
+                Step::CreateSite(_) | Step::CreateHost(_) => 1,
+                Step::Configure { .. } => 2,
+            };
+            counts[at].0 += 1;
+        }
+        let parts: Vec<String> =
+            counts.iter().filter(|(n, _)| *n > 0).map(|(n, what)| format!("{n} {what}")).collect();
+        let noun = if self.steps.len() == 1 { "change" } else { "changes" };
+        format!("plan: {} {noun} ({})", self.steps.len(), parts.join(", "))
+    }
+
+    /// The plan for programs.
+    pub fn entries(&self) -> Vec<Entry> {
+        self.steps.iter().map(Entry::from).collect()
+    }
+}
+
+/// A step for programs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Entry {
+    /// `destroy`, `create` or `configure`.
+    pub action: &'static str,
+    /// The site or host.
+    pub subject: String,
+    /// The step in words.
+    pub text: String,
+}
+
+impl From<&Step> for Entry {
+    fn from(step: &Step) -> Entry {
+        let (action, subject) = match step {
+            Step::DestroyHost { host } => ("destroy", host),
+            Step::RemoveSite { site } => ("destroy", site),
+            Step::CreateSite(site) => ("create", &site.name),
+            Step::CreateHost(host) => ("create", &host.name),
+            Step::Configure { host, .. } => ("configure", host),
+        };
+        Entry { action, subject: subject.clone(), text: step.words() }
+    }
+}
+
+/// What has to change on one host; `facts` are `None` when it has not answered or does not exist.
+pub fn changes(files: &[WantedFile], facts: Option<&Facts>, exists: bool) -> Vec<Change> {
+    let mut changes = Vec::new();
+    for file in files {
+        let there = facts.and_then(|facts| facts.files.get(file.path));
+        let why = match (there, file.checksum()) {
+            (None, _) if facts.is_some() || !exists => Some(Why::Missing),
+            (None, _) | (_, None) => Some(Why::Unknown),
+            (Some((sum, _)), Some(wanted)) if sum != wanted => Some(Why::Differs),
+            (Some((_, mode)), _) => (*mode != file.mode).then_some(Why::Mode),
+        };
+        changes.extend(why.map(|why| Change::Put { path: file.path, why }));
+    }
+    if facts.and_then(|facts| facts.link.as_deref()) != Some(LINK_TARGET) {
+        changes.push(Change::Link);
+    }
+    let running = facts.is_some_and(|facts| facts.active);
+    let started_from = facts.and_then(|facts| facts.applied.as_ref());
+    if !running {
+        changes.push(Change::Start);
+    } else if started_from.is_none() || started_from != generation(files).as_ref() {
+        changes.push(Change::Restart);
+    } else if facts.is_some_and(|facts| !facts.enabled) {
+        changes.push(Change::Start);
+    }
+    changes
+}
+
+impl Step {
+    /// The step in words, as it stands in the plan and in the journal.
+    pub fn words(&self) -> String {
+        match self {
+            Step::DestroyHost { host } => format!("destroy host {host}"),
+            Step::RemoveSite { site } => format!("remove site {site}"),
+            Step::CreateSite(site) => format!("create site {} (number {})", site.name, site.index),
+            Step::CreateHost(host) => format!("create host {} in {}", host.name, host.site),
+            Step::Configure { host, change } => format!("{host}: {change}"),
+        }
+    }
+}
+
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let sign = match self {
+            Step::DestroyHost { .. } | Step::RemoveSite { .. } => '-',
+            Step::CreateSite(_) | Step::CreateHost(_) => '+',
+            Step::Configure { .. } => '~',
+        };
+        write!(f, "{sign} {}", self.words())
+    }
+}
+
+impl fmt::Display for Change {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Change::Put { path, why: Why::Missing } => write!(f, "write {path}"),
+            Change::Put { path, why: Why::Differs } => write!(f, "replace {path} (contents differ)"),
+            Change::Put { path, why: Why::Mode } => write!(f, "replace {path} (permissions differ)"),
+            Change::Put { path, why: Why::Unknown } => {
+                write!(f, "write {path} if it differs (not known yet)")
+            }
+            Change::Link => write!(f, "link {WEAVE} to {LINK_TARGET}"),
+            Change::Start => f.write_str("enable and start weave-gateway"),
+            Change::Restart => f.write_str("restart weave-gateway"),
+        }
+    }
+}

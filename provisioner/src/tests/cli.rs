@@ -1,0 +1,37 @@
+//! The command line's refusals.
+
+use std::process::ExitCode;
+
+use crate::cli;
+
+fn check(arguments: &[&str], expected: u8) {
+    let all = std::iter::once("weave-provision").chain(arguments.iter().copied()).map(Into::into);
+    // ExitCode has no `==`; its text names the number.
+    let text = |code: ExitCode| format!("{code:?}");
+    assert_eq!(text(cli::run(all)), text(ExitCode::from(expected)), "{arguments:?}");
+}
+
+#[test]
+fn wrong_usage_exits_with_2() {
+    let state = tempfile::tempdir().unwrap();
+    let dir = state.path().join("none");
+    let dir = dir.to_str().unwrap();
+    check(&[], 2);
+    check(&["up", "--lab", "--nonsense"], 2);
+    check(&["up", "--lab", "--clouds", "azure", "--state", dir], 2);
+    check(&["up", "--lab", "--topology", "star", "--state", dir], 2);
+    check(&["up", "--lab", "--name", "Weave!", "--state", dir], 2);
+    check(&["up", "--lab", "--yes", "--state", dir], 2);
+    check(&["plan", "--lab", "--state", dir], 2);
+    check(&["up", "--clouds", "aws", "--yes", "--state", dir], 2);
+    check(&["ssh", "--lab"], 2);
+    check(&["ssh", "--lab", "aws-1", "true", "--state", dir], 2);
+    check(&["status", "--quiet", "-v"], 2);
+    assert!(!state.path().join("none").exists(), "a refused command leaves nothing behind");
+}
+
+#[test]
+fn help_is_no_failure() {
+    check(&["--help"], 0);
+    check(&["up", "--help"], 0);
+}

@@ -1,0 +1,278 @@
+//! Plans as text: what people see before anything changes.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
+use cloud_core::{Addresses, HostState, Phase, Secret, Site};
+
+use crate::fleet::{AddressBook, CloudKind, Fleet, dialable};
+use crate::install::{
+    Checksum, Content, Facts, GatewayConfig, LINK_TARGET, WantedFile, facts_command, generation, parse_facts,
+    put_command, service_command, wanted_files,
+};
+use crate::plan::{Observed, Plan, Step};
+
+fn fleet() -> Fleet {
+    Fleet::lab(&[CloudKind::Onprem, CloudKind::Aws])
+}
+
+fn host_state(name: &str, site: &str, phase: Phase) -> HostState {
+    HostState { name: name.to_owned(), site: site.to_owned(), addresses: None, phase }
+}
+
+fn files(fleet: &Fleet) -> BTreeMap<String, Vec<WantedFile>> {
+    let own = Addresses { private: address("10.1.0.11"), public: None };
+    let files = |name: &str| {
+        wanted_files(
+            &Content::new(*b"program"),
+            Some(&Secret::new(format!("key of {name}"))),
+            Some(&GatewayConfig::new(name, "site", "weave", &[], own)),
+        )
+    };
+    fleet.hosts.iter().map(|host| (host.name.clone(), files(&host.name))).collect()
+}
+
+/// A host on which everything is as wanted.
+fn settled(files: &[WantedFile]) -> Facts {
+    Facts {
+        files: files
+            .iter()
+            .map(|file| (file.path.to_owned(), (file.checksum().unwrap().clone(), file.mode)))
+            .collect(),
+        link: Some(LINK_TARGET.to_owned()),
+        active: true,
+        enabled: true,
+        applied: generation(files),
+        clock: 0,
+    }
+}
+
+fn everything_there(fleet: &Fleet) -> Observed {
+    let hosts = fleet.hosts.iter().map(|host| host_state(&host.name, &host.site, Phase::Running)).collect();
+    let facts = files(fleet).iter().map(|(name, files)| (name.clone(), settled(files))).collect();
+    Observed { cloud: cloud_core::Observed { sites: fleet.sites.clone(), hosts }, facts }
+}
+
+fn address(text: &str) -> IpAddr {
+    text.parse().unwrap()
+}
+
+#[test]
+fn the_first_plan_makes_everything() {
+    let plan = Plan::new(&fleet(), &files(&fleet()), &Observed::default());
+    let expected = r"  + create site aws (number 1)
+  + create site onprem (number 3)
+  + create host aws-1 in aws
+  + create host onprem-1 in onprem
+  + create host onprem-2 in onprem
+  ~ aws-1: write /usr/local/bin/weave-gateway
+  ~ aws-1: write /etc/weave/identity.pem
+  ~ aws-1: write /etc/weave/gateway.toml
+  ~ aws-1: write /etc/systemd/system/weave-gateway.service
+  ~ aws-1: link /usr/local/bin/weave to weave-gateway
+  ~ aws-1: enable and start weave-gateway
+  ~ onprem-1: write /usr/local/bin/weave-gateway
+  ~ onprem-1: write /etc/weave/identity.pem
+  ~ onprem-1: write /etc/weave/gateway.toml
+  ~ onprem-1: write /etc/systemd/system/weave-gateway.service
+  ~ onprem-1: link /usr/local/bin/weave to weave-gateway
+  ~ onprem-1: enable and start weave-gateway
+  ~ onprem-2: write /usr/local/bin/weave-gateway
+  ~ onprem-2: write /etc/weave/identity.pem
+  ~ onprem-2: write /etc/weave/gateway.toml
+  ~ onprem-2: write /etc/systemd/system/weave-gateway.service
+  ~ onprem-2: link /usr/local/bin/weave to weave-gateway
+  ~ onprem-2: enable and start weave-gateway
+plan: 23 changes (5 to create, 18 to configure)
+";
+    assert_eq!(plan.render(), expected);
+}
+
+#[test]
+fn a_settled_fleet_needs_nothing() {
+    let plan = Plan::new(&fleet(), &files(&fleet()), &everything_there(&fleet()));
+    assert_eq!(plan.render(), "plan: 0 to change\n");
+    assert_eq!(plan.entries(), []);
+}
+
+#[test]
+fn only_an_empty_plan_says_0_to_change() {
+    for steps in 1..=40 {
+        let plan = Plan { steps: vec![Step::RemoveSite { site: "aws".to_owned() }; steps] };
+        assert!(!plan.render().contains("0 to change"), "{}", plan.render());
+    }
+}
+
+/// Spoils one thing of `aws-1` and expects the plan that mends it.
+fn check_spoilt(spoil: impl FnOnce(&mut Facts), expected: &str) {
+    let mut observed = everything_there(&fleet());
+    spoil(observed.facts.get_mut("aws-1").unwrap());
+    let plan = Plan::new(&fleet(), &files(&fleet()), &observed).render();
+    assert_eq!(plan.lines().map(str::trim).collect::<Vec<_>>().join("\n"), expected);
+}
+
+#[test]
+fn what_differs_on_a_host_is_mended_and_nothing_else() {
+    let other = Checksum::of(b"other");
+    let path = "/etc/weave/gateway.toml";
+    check_spoilt(
+        |facts| facts.files.get_mut(path).unwrap().0 = other.clone(),
+        "~ aws-1: replace /etc/weave/gateway.toml (contents differ)\nplan: 1 change (1 to configure)",
+    );
+    check_spoilt(
+        |facts| facts.files.get_mut(path).unwrap().1 = 0o644,
+        "~ aws-1: replace /etc/weave/gateway.toml (permissions differ)\nplan: 1 change (1 to configure)",
+    );
+    check_spoilt(
+        |facts| drop(facts.files.remove(path)),
+        "~ aws-1: write /etc/weave/gateway.toml\nplan: 1 change (1 to configure)",
+    );
+    check_spoilt(
+        |facts| facts.active = false,
+        "~ aws-1: enable and start weave-gateway\nplan: 1 change (1 to configure)",
+    );
+    check_spoilt(
+        |facts| facts.enabled = false,
+        "~ aws-1: enable and start weave-gateway\nplan: 1 change (1 to configure)",
+    );
+    check_spoilt(
+        |facts| facts.link = Some("/bin/false".to_owned()),
+        "~ aws-1: link /usr/local/bin/weave to weave-gateway\nplan: 1 change (1 to configure)",
+    );
+}
+
+#[test]
+fn a_run_killed_between_the_files_and_the_restart_is_noticed() {
+    check_spoilt(
+        |facts| facts.applied = Some(Checksum::of(b"what ran before")),
+        "~ aws-1: restart weave-gateway\nplan: 1 change (1 to configure)",
+    );
+    check_spoilt(
+        |facts| facts.applied = None,
+        "~ aws-1: restart weave-gateway\nplan: 1 change (1 to configure)",
+    );
+}
+
+#[test]
+fn what_is_no_longer_wanted_goes_first() {
+    let mut observed = everything_there(&Fleet::lab(&CloudKind::ALL));
+    let smaller = Fleet::lab(&[CloudKind::Gcp]);
+    observed.facts.remove("gcp-1");
+    let plan = Plan::new(&smaller, &files(&smaller), &observed).render();
+    let expected = r"  - destroy host aws-1
+  - destroy host onprem-1
+  - destroy host onprem-2
+  - remove site aws
+  - remove site onprem
+  ~ gcp-1: write /usr/local/bin/weave-gateway if it differs (not known yet)
+  ~ gcp-1: write /etc/weave/identity.pem if it differs (not known yet)
+  ~ gcp-1: write /etc/weave/gateway.toml if it differs (not known yet)
+  ~ gcp-1: write /etc/systemd/system/weave-gateway.service if it differs (not known yet)
+  ~ gcp-1: link /usr/local/bin/weave to weave-gateway
+  ~ gcp-1: enable and start weave-gateway
+plan: 11 changes (5 to destroy, 6 to configure)
+";
+    assert_eq!(plan, expected);
+}
+
+#[test]
+fn a_host_on_its_way_out_is_made_again() {
+    let mut observed = everything_there(&fleet());
+    observed.cloud.hosts[0].phase = Phase::Terminating;
+    let plan = Plan::new(&fleet(), &files(&fleet()), &observed);
+    assert!(matches!(&plan.steps[0], Step::CreateHost(host) if host.name == "aws-1"), "{:?}", plan.steps);
+    assert!(matches!(&plan.steps[1], Step::Configure { host, .. } if host == "aws-1"), "{:?}", plan.steps);
+}
+
+#[test]
+fn down_destroys_hosts_before_sites() {
+    let observed = everything_there(&fleet()).cloud;
+    let text = Plan::down(&observed).render();
+    let expected = r"  - destroy host aws-1
+  - destroy host onprem-1
+  - destroy host onprem-2
+  - remove site aws
+  - remove site onprem
+plan: 5 changes (5 to destroy)
+";
+    assert_eq!(text, expected);
+}
+
+#[test]
+fn sites_keep_their_numbers_whatever_is_chosen() {
+    let fleet = Fleet::lab(&[CloudKind::Onprem, CloudKind::Onprem]);
+    assert_eq!(fleet.sites, [Site { name: "onprem".to_owned(), index: 3 }]);
+    let names: Vec<&str> = fleet.hosts.iter().map(|host| host.name.as_str()).collect();
+    assert_eq!(names, ["onprem-1", "onprem-2"]);
+}
+
+#[test]
+fn hosts_dial_neighbours_privately_and_others_publicly_if_at_all() {
+    let fleet = fleet();
+    let book = AddressBook::from([
+        (
+            "aws-1".to_owned(),
+            Addresses { private: address("10.1.0.11"), public: Some(address("203.0.113.11")) },
+        ),
+        ("onprem-1".to_owned(), Addresses { private: address("10.3.0.11"), public: None }),
+        ("onprem-2".to_owned(), Addresses { private: address("10.3.0.12"), public: None }),
+    ]);
+    let peers = |name: &str| {
+        let host = fleet.hosts.iter().find(|host| host.name == name).unwrap();
+        dialable(&fleet, host, &book).unwrap()
+    };
+    assert_eq!(peers("aws-1"), Vec::<IpAddr>::new());
+    assert_eq!(peers("onprem-1"), [address("203.0.113.11"), address("10.3.0.12")]);
+    let mut book = book.clone();
+    book.remove("onprem-2");
+    assert_eq!(dialable(&fleet, &fleet.hosts[0], &book), None);
+}
+
+#[test]
+fn the_configuration_reads_as_the_gateway_expects() {
+    let own = Addresses { private: address("10.1.0.11"), public: Some(address("203.0.113.11")) };
+    let text = GatewayConfig::new("aws-1", "aws", "weave", &[address("203.0.113.21")], own).render();
+    let expected = r#"# Written by weave-provision; `weave-provision up` replaces it.
+nickname = "aws-1"
+site = "aws"
+network = "weave"
+port = 6783
+identity = "/etc/weave/identity.pem"
+state = "/var/lib/weave"
+http = "127.0.0.1:6784"
+peers = ["203.0.113.21:6783"]
+advertise = ["203.0.113.11:6783"]
+"#;
+    assert_eq!(text, expected);
+}
+
+#[test]
+fn facts_are_read_and_damage_is_named() {
+    let sum = "a".repeat(64);
+    let answer = format!(
+        "Welcome to Debian\nfile {sum} 755 /usr/local/bin/weave-gateway\nlink weave-gateway\nactive active\n\
+         enabled enabled\napplied {sum}\nclock 1700000000\nend\n"
+    );
+    let facts = parse_facts(&answer).unwrap();
+    assert_eq!(facts.files["/usr/local/bin/weave-gateway"], (Checksum::parse(&sum).unwrap(), 0o755));
+    assert!(facts.active && facts.enabled && facts.applied.is_some() && facts.clock == 1_700_000_000);
+    let nothing = parse_facts("link \nactive inactive\nenabled \napplied \nclock 5\nend\n").unwrap();
+    assert_eq!(nothing, Facts { clock: 5, ..Facts::default() });
+    assert!(parse_facts(&answer.replace("end\n", "")).unwrap_err().to_string().contains("breaks off"));
+    assert!(parse_facts("file x 755 /p\nend\n").is_err());
+    assert!(parse_facts(&format!("file {sum} 999 /p\nend\n")).is_err());
+    assert!(parse_facts("clock soon\nend\n").is_err());
+}
+
+#[test]
+fn commands_carry_no_secret() {
+    let files = files(&fleet());
+    for file in &files["aws-1"] {
+        assert!(!format!("{file:?}").contains("key of"), "{file:?}");
+        assert!(!put_command(file, file.checksum().unwrap()).contains("key of"));
+    }
+    assert!(
+        facts_command().starts_with("for f in '/usr/local/bin/weave-gateway' '/etc/weave/identity.pem' ")
+    );
+    assert!(service_command(true, &Checksum::of(b"")).contains("systemctl restart weave-gateway"));
+}
