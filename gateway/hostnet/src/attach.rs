@@ -93,7 +93,15 @@ impl Host {
             Err(error) => return Err(error),
         };
         let inside = Netlink::inside(&open).await?;
-        let Ok(pair) = self.pair(&open, inside).await? else { return Ok(Vec::new()) };
+        let pair = match self.pair(&open, inside).await? {
+            Ok(pair) => pair,
+            Err(inside) => {
+                if let Some(half) = self.half(&open, &inside).await? {
+                    self.netlink.delete_link(&half).await?;
+                }
+                return Ok(Vec::new());
+            }
+        };
         let present = pair.inside.addresses(pair.inner.index).await?;
         let (taken, left): (Vec<_>, Vec<_>) =
             present.into_iter().partition(|address| addresses.is_empty() || addresses.contains(address));
@@ -136,7 +144,11 @@ impl Host {
         inside: Netlink,
     ) -> Result<Pair, HostError> {
         let (outer, inner) = (outer_name(netns), inner_name(netns));
-        self.remove_half(&outer, &inner, &inside).await?;
+        if let Some(half) = self.half(netns, &inside).await? {
+            self.netlink.delete_link(&half).await?;
+        } else if let Some(present) = self.netlink.link(&outer).await? {
+            return Err(present.foreign(format!("remove it with `ip link delete {outer}`")));
+        }
         if let Some(present) = inside.link(&attachment.interface).await? {
             let hint = format!("remove it inside '{}', or choose another interface name", attachment.netns);
             return Err(present.foreign(hint));
@@ -163,15 +175,12 @@ impl Host {
         }
     }
 
-    /// Removes what a process killed half-way left of a pair, which is known by both names or by the mark.
-    async fn remove_half(&self, outer: &str, inner: &str, inside: &Netlink) -> Result<(), HostError> {
-        let Some(present) = self.netlink.link(outer).await? else { return Ok(()) };
-        let far_end = inside.link(inner).await?;
-        let half = far_end.is_some_and(|far_end| far_end.peer == Some(present.index));
-        if present.is_veth() && (present.is_ours() || half) {
-            return self.netlink.delete_link(&present).await;
-        }
-        Err(present.foreign(format!("remove it with `ip link delete {outer}`")))
+    /// What a process killed half-way left of the namespace's pair, known by the names of both ends: outside our name
+    /// for this namespace, inside the name that a pair is born with.
+    async fn half(&self, netns: &OpenNetns, inside: &Netlink) -> Result<Option<Link>, HostError> {
+        let Some(inner) = inside.link(&inner_name(netns)).await? else { return Ok(None) };
+        let outer = self.netlink.link(&outer_name(netns)).await?;
+        Ok(outer.filter(|outer| outer.is_veth() && inner.peer == Some(outer.index)))
     }
 
     /// Brings a pair to what is wanted; notes the addresses it added.

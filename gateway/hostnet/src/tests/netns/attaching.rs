@@ -1,10 +1,15 @@
 //! Containers: attached, found again by another name, detached.
 
 use std::net::Ipv4Addr;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::process::{Child, Command};
+use std::sync::Arc;
+
+use nix::sys::socket::sockopt::ReceiveTimeout;
+use nix::sys::socket::{AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, recv, setsockopt, socket};
 
 use super::{Namespace, attachment, bridge, cidr, cidrs, exchange};
-use crate::{Attachment, Change, HostError, Netns};
+use crate::{Attachment, Change, Host, HostError, Netns, announce};
 
 /// A host with the bridge.
 fn host() -> Namespace {
@@ -64,6 +69,77 @@ fn multicast_leaves_by_the_interface_and_reaches_the_others() {
     let mut buffer = [0; 16];
     let (length, sender) = to.recv_from(&mut buffer).expect("it arrives");
     assert_eq!((&buffer[..length], sender.ip().to_string()), (&b"all"[..], "10.2.1.1".to_owned()));
+}
+
+#[test]
+fn the_others_hear_of_a_new_address() {
+    let (host, a, b) = (host(), Namespace::new("a"), Namespace::new("b"));
+    host.host(async |net| net.attach(&attachment(&b, &["10.2.1.2/24"])).await).expect("attached");
+    let ear = Ear::inside(&b);
+    host.host(async |net| net.attach(&attachment(&a, &["10.2.1.1/24", "fd00::1/64"])).await)
+        .expect("attached");
+    let shown = a.ip("-o link show ethwe");
+    let mac = shown.split("link/ether ").nth(1).and_then(|rest| rest.split(' ').next());
+    let mac = mac.and_then(|text| text.parse().ok()).expect("an address in the listing");
+    ear.hears(&announce::arp(mac, Ipv4Addr::new(10, 2, 1, 1)));
+    ear.hears(&announce::advertisement(mac, "fd00::1".parse().expect("an address")));
+
+    host.host(async |net| {
+        net.attach(&attachment(&a, &["10.2.1.9/24"])).await.expect("added");
+        net.expose("weave", cidr("10.2.1.200/24")).await.expect("added");
+    });
+    ear.hears(&announce::arp(mac, Ipv4Addr::new(10, 2, 1, 9)));
+    ear.hears(&announce::arp(super::MAC, Ipv4Addr::new(10, 2, 1, 200)));
+}
+
+/// A packet socket that hears everything in a namespace.
+struct Ear(OwnedFd);
+
+impl Ear {
+    fn inside(namespace: &Namespace) -> Ear {
+        let open = || {
+            let all = SockProtocol::EthAll;
+            socket(AddressFamily::Packet, SockType::Raw, SockFlag::SOCK_CLOEXEC, all)
+                .expect("opening needs root")
+        };
+        let fd = namespace.run(open);
+        let patience = nix::sys::time::TimeVal::new(5, 0);
+        setsockopt(&fd, ReceiveTimeout, &patience).expect("a timeout");
+        Ear(fd)
+    }
+
+    /// Reads until the frame comes; frames before it are lost.
+    fn hears(&self, frame: &[u8]) {
+        let mut buffer = [0; 2048];
+        loop {
+            let length = recv(self.0.as_raw_fd(), &mut buffer, MsgFlags::empty()).expect("the frame arrives");
+            if &buffer[..length] == frame {
+                return;
+            }
+        }
+    }
+}
+
+#[test]
+fn many_are_attached_at_once_by_tasks_of_a_real_runtime() {
+    let host = host();
+    let containers: Vec<_> =
+        (0..8).map(|n| (Namespace::new("many"), format!("10.2.1.{}/24", n + 1))).collect();
+    host.run(|| {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+        runtime.expect("a runtime").block_on(super::within(async {
+            let net = Arc::new(Host::new().expect("opening netlink"));
+            let mut tasks = tokio::task::JoinSet::new();
+            // Each of them twice: one makes it, the other finds it.
+            for (container, address) in containers.iter().chain(&containers) {
+                let (net, wanted) = (Arc::clone(&net), attachment(container, &[address]));
+                tasks.spawn(async move { net.attach(&wanted).await.expect("attached") });
+            }
+            let changes = tasks.join_all().await;
+            assert_eq!(changes.iter().filter(|&&change| change == Change::Changed).count(), containers.len());
+        }));
+    });
+    exchange(&containers[0].0.socket("10.2.1.1"), &containers[7].0.socket("10.2.1.8"));
 }
 
 #[test]

@@ -91,6 +91,21 @@ fn a_pair_that_a_killed_gateway_left_half_made_is_made_anew() {
     });
     assert_eq!(a.interfaces(), ["ethwe"]);
 
+    // Killed later, the outer end is marked already.
+    let outer = format!("vethwepl{tag}");
+    a.ip("link set ethwe down");
+    a.ip(&format!("link set ethwe alias - name vethwepg{tag}"));
+    host.host(async |net| {
+        let change = net.attach(&attachment(&a, &["10.2.1.1/24"])).await.expect("attached");
+        assert_eq!(change, Change::Changed);
+    });
+    assert_eq!(a.interfaces(), ["ethwe"]);
+
+    host.ip(&format!("link delete {outer}"));
+    host.ip(&format!("link add {outer} type veth peer name vethwepg{tag} netns {}", a.0));
+    host.host(async |net| net.detach(&a.netns(), &[]).await).expect("removed");
+    assert_eq!(host.interfaces(), ["weave"]);
+
     // The names alone do not make it ours.
     let b = Namespace::new("b");
     let tag = b.run(OpenNetns::current).expect("open").identity.tag();
@@ -99,6 +114,19 @@ fn a_pair_that_a_killed_gateway_left_half_made_is_made_anew() {
         host.host(async |net| net.attach(&attachment(&b, &["10.2.1.1/24"])).await).expect_err("foreign");
     assert!(matches!(&error, HostError::Foreign { .. }), "{error}");
     assert_eq!(b.interfaces(), [""; 0]);
+}
+
+#[test]
+fn a_pair_whose_inner_end_went_elsewhere_is_not_taken_for_this_namespace_s() {
+    let (host, a, b) = (host(), Namespace::new("a"), Namespace::new("b"));
+    host.host(async |net| net.attach(&attachment(&a, &["10.2.1.1/24"])).await).expect("attached");
+    a.ip(&format!("link set ethwe netns {}", b.0));
+    let before = host.interfaces();
+    let error =
+        host.host(async |net| net.attach(&attachment(&a, &["10.2.1.1/24"])).await).expect_err("moved");
+    assert!(error.to_string().contains("netns:hostnet-"), "{error}");
+    assert!(error.hint().is_some_and(|hint| hint.starts_with("remove it with `ip link delete vethwepl")));
+    assert_eq!(host.interfaces(), before);
 }
 
 #[test]
