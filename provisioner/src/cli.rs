@@ -12,8 +12,12 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use crate::fleet::{CloudKind, Topology};
 
 mod context;
+mod down;
 mod failure;
 mod plan;
+mod ssh;
+mod status;
+mod up;
 
 pub use failure::Failure;
 
@@ -149,11 +153,11 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 async fn dispatch(cli: Cli) -> Result<u8, Failure> {
     let global = cli.global;
     match cli.command {
-        Command::Up(_) => Err(Failure::usage("not yet", "")),
+        Command::Up(args) => up::run(&global, &args).await,
         Command::Plan(wanted) => plan::run(&global, &wanted).await,
-        Command::Status => Err(Failure::usage("not yet", "")),
-        Command::Down(_) => Err(Failure::usage("not yet", "")),
-        Command::Ssh(_) => Err(Failure::usage("not yet", "")),
+        Command::Status => status::run(&global).await,
+        Command::Down(args) => down::run(&global, &args).await,
+        Command::Ssh(args) => ssh::run(&global, &args).await,
     }
 }
 

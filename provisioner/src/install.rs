@@ -289,12 +289,13 @@ pub fn link_command() -> String {
 /// Where the `weave` link shall point.
 pub const LINK_TARGET: &str = "weave-gateway";
 
-/// Starts or restarts the service from what is there, waits until it says that it is ready, and notes the generation.
+/// Enables the service and (re)starts it from what is there, waits until it says that it is ready, and notes the
+/// generation. Without `restart` a service that runs is left alone.
 pub fn service_command(restart: bool, generation: &Checksum) -> String {
     let verb = if restart { "restart" } else { "start" };
     format!(
         "set -e; systemctl daemon-reload; systemctl --quiet enable weave-gateway; \
-         systemctl {verb} weave-gateway || {{ \
+         timeout 50 systemctl {verb} weave-gateway || {{ \
          journalctl -u weave-gateway -n 15 --no-pager -o cat >&2; exit 1; }}; \
          echo {} >{applied}.part; mv -f {applied}.part {applied}",
         generation.as_str(),

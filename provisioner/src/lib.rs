@@ -10,15 +10,22 @@
 //! ```
 #![expect(clippy::disallowed_methods, reason = "program: reads the clock, files and the environment")]
 
+pub mod apply;
 pub mod cli;
 pub mod desired;
 pub mod fleet;
 pub mod install;
 pub mod journal;
+pub mod observe;
 pub mod plan;
+pub mod progress;
+pub mod remote;
+pub mod render;
+pub mod retry;
 pub mod ssh;
 pub mod state;
 pub mod vault;
+pub mod verify;
 
 #[cfg(test)]
 mod tests;

@@ -58,6 +58,8 @@ pub enum Change {
     Link,
     /// Enables the service and starts it.
     Start,
+    /// Has the running service started at boot too.
+    Enable,
     /// Restarts the service, because it was started from something else.
     Restart,
 }
@@ -206,7 +208,7 @@ pub fn changes(files: &[WantedFile], facts: Option<&Facts>, exists: bool) -> Vec
     } else if started_from.is_none() || started_from != generation(files).as_ref() {
         changes.push(Change::Restart);
     } else if facts.is_some_and(|facts| !facts.enabled) {
-        changes.push(Change::Start);
+        changes.push(Change::Enable);
     }
     changes
 }
@@ -246,6 +248,7 @@ impl fmt::Display for Change {
             }
             Change::Link => write!(f, "link {WEAVE} to {LINK_TARGET}"),
             Change::Start => f.write_str("enable and start weave-gateway"),
+            Change::Enable => f.write_str("enable weave-gateway"),
             Change::Restart => f.write_str("restart weave-gateway"),
         }
     }

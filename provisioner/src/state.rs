@@ -202,6 +202,23 @@ impl StateDir {
         remove().or_else(gone).map_err(|e| io_error("remove", &self.path, e))
     }
 
+    /// Removes the directory if nothing but the lock is in it.
+    pub fn remove_if_unused(&self) -> Result<(), StateError> {
+        let unused = || -> io::Result<bool> {
+            for entry in fs::read_dir(&self.path)? {
+                if entry?.file_name() != LOCK {
+                    return Ok(false);
+                }
+            }
+            Ok(true)
+        };
+        match unused() {
+            Ok(true) => self.remove(),
+            Ok(false) => Ok(()),
+            Err(e) => Err(io_error("read", &self.path, e)),
+        }
+    }
+
     fn make(&self, path: &Path) -> Result<(), StateError> {
         let make = || -> io::Result<()> {
             DirBuilder::new().recursive(true).mode(0o700).create(path)?;

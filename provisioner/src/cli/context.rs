@@ -73,9 +73,36 @@ impl Context {
         Ok(Desired { fleet: Fleet::lab(clouds), gateway: Content::new(program) })
     }
 
+    /// The fleet of an earlier `up`.
+    pub(super) fn fleet(&self) -> Result<&FleetState, Failure> {
+        self.saved.as_ref().ok_or_else(|| {
+            let error =
+                anyhow::anyhow!("there is no fleet called {} in {}", self.name, self.dir.path().display());
+            Failure::new(error).with_hint("weave-provision up --lab --clouds aws,gcp,onprem")
+        })
+    }
+
+    /// Reads the state again, under the lock.
+    pub(super) fn reload(&mut self) -> Result<(), Failure> {
+        self.saved = self.dir.fleet()?;
+        Ok(())
+    }
+
+    /// Removes a directory that holds nothing but the lock of a run that was refused.
+    pub(super) fn forget_if_new(&self) {
+        if self.saved.is_none() {
+            // An empty directory does no harm if it stays.
+            let _ = self.dir.remove_if_unused();
+        }
+    }
+
     /// The cloud that plays this fleet.
-    pub(super) fn cloud(&self, _topology: Topology) -> Result<Arc<dyn Cloud>, Failure> {
-        Err(Failure::new(anyhow::anyhow!("fleet {} has no cloud: the lab is not in this build", self.name)))
+    pub(super) fn cloud(&self, topology: Topology) -> Arc<dyn Cloud> {
+        let topology = match topology {
+            Topology::Partial => cloud_lab::Topology::Partial,
+            Topology::Full => cloud_lab::Topology::Full,
+        };
+        Arc::new(cloud_lab::LabCloud::new(&self.name, topology))
     }
 }
 

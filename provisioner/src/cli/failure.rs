@@ -4,6 +4,8 @@ use std::fmt::Write as _;
 use std::io::{self, Write as _};
 use std::process::ExitCode;
 
+use crate::remote::RemoteError;
+use crate::ssh::SshError;
 use crate::state::StateError;
 
 /// Ends a command.
@@ -29,6 +31,18 @@ impl Failure {
     /// The command line asks for something that cannot be.
     pub fn usage(text: impl Into<String>, hint: impl Into<String>) -> Failure {
         Failure { errors: vec![anyhow::Error::msg(text.into())], hint: Some(hint.into()), code: 2 }
+    }
+
+    /// Adds a hint where none follows from the errors.
+    pub fn or_hint(mut self, hint: impl Into<String>) -> Failure {
+        self.hint.get_or_insert_with(|| hint.into());
+        self
+    }
+
+    /// Replaces the exit status.
+    pub fn with_code(mut self, code: u8) -> Failure {
+        self.code = code;
+        self
     }
 
     /// Replaces the hint.
@@ -79,18 +93,28 @@ impl From<StateError> for Failure {
 
 fn hint(error: &anyhow::Error) -> Option<String> {
     error.chain().find_map(|cause| {
-        Some(match cause.downcast_ref::<StateError>()? {
-            StateError::Locked { .. } => {
-                "wait until it has ended; `weave-provision status` needs no lock".to_owned()
-            }
-            StateError::Io { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
-                "run it as root, or name a directory of yours with --state".to_owned()
-            }
-            StateError::Damaged { .. } => {
-                "restore the file from a backup; without it, `weave-provision down` and `up` make a new fleet"
-                    .to_owned()
-            }
-            StateError::Io { .. } => return None,
-        })
+        let ssh = cause.downcast_ref::<SshError>().or(match cause.downcast_ref::<RemoteError>() {
+            Some(RemoteError::Ssh(error)) => Some(error),
+            _ => None,
+        });
+        let state = cause.downcast_ref::<StateError>().or(match ssh {
+            Some(SshError::Keys(error)) => Some(error),
+            _ => None,
+        });
+        let text = ssh.and_then(SshError::hint).or_else(|| state.and_then(state_hint));
+        text.map(str::to_owned)
     })
+}
+
+fn state_hint(error: &StateError) -> Option<&'static str> {
+    match error {
+        StateError::Locked { .. } => Some("wait until it has ended; `weave-provision status` needs no lock"),
+        StateError::Io { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
+            Some("run it as root, or name a directory of yours with --state")
+        }
+        StateError::Damaged { .. } => Some(
+            "restore the file from a backup; without it, `weave-provision down` and `up` make a new fleet",
+        ),
+        StateError::Io { .. } => None,
+    }
 }

@@ -1,20 +1,47 @@
 //! `weave-provision plan`: what `up` would do.
 
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use cloud_core::Cloud;
+
 use super::context::Context;
 use super::{Failure, Global, Wanted, print};
-use crate::desired::address_book;
-use crate::plan::{Observed, Plan};
+use crate::desired::{Desired, address_book};
+use crate::observe::observe;
+use crate::plan::Plan;
+use crate::progress::Progress;
+use crate::remote::SshRemote;
 
 pub(super) async fn run(global: &Global, wanted: &Wanted) -> Result<u8, Failure> {
     let context = Context::open(global)?;
-    tracing::debug!(state = %context.dir.path().display(), "plan");
     let (clouds, topology) = context.choice(wanted)?;
     let desired = context.desired(wanted, &clouds)?;
-    let cloud = context.cloud(topology)?;
-    let observed = Observed { cloud: cloud.observe().map_err(anyhow::Error::new)?, ..Observed::default() };
-    let files = desired.files(&context.vault, context.saved.as_ref(), &address_book(&observed.cloud))?;
-    show(global, &Plan::new(&desired.fleet, &files, &observed))?;
+    let cloud = context.cloud(topology);
+    let remote = Arc::new(SshRemote::new(cloud.clone(), context.vault.clone()));
+    let progress = Progress::new(global.quiet);
+    let plan = compute(&context, &desired, &cloud, &remote, &progress).await?;
+    remote.close().await;
+    show(global, &plan)?;
     Ok(0)
+}
+
+/// Observes and plans; says which hosts did not answer.
+pub(super) async fn compute(
+    context: &Context,
+    desired: &Desired,
+    cloud: &Arc<dyn Cloud>,
+    remote: &Arc<SshRemote>,
+    progress: &Progress,
+) -> Result<Plan, Failure> {
+    let (observed, silent) = observe(cloud, remote)
+        .await
+        .with_context(|| format!("cannot observe what fleet {} has in the cloud", context.name))?;
+    for (host, error) in silent {
+        progress.line(&format!("{host} did not tell its state: {:#}", anyhow::Error::new(error)));
+    }
+    let files = desired.files(&context.vault, context.saved.as_ref(), &address_book(&observed.cloud))?;
+    Ok(Plan::new(&desired.fleet, &files, &observed))
 }
 
 /// Prints a plan as a result.

@@ -133,7 +133,7 @@ fn what_differs_on_a_host_is_mended_and_nothing_else() {
     );
     check_spoilt(
         |facts| facts.enabled = false,
-        "~ aws-1: enable and start weave-gateway\nplan: 1 change (1 to configure)",
+        "~ aws-1: enable weave-gateway\nplan: 1 change (1 to configure)",
     );
     check_spoilt(
         |facts| facts.link = Some("/bin/false".to_owned()),

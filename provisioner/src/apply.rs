@@ -1,0 +1,338 @@
+//! Does what a plan says: removals, sites, hosts, then every host's contents.
+//!
+//! Steps of different hosts run at the same time; each is written to the journal before it begins. Whatever fails stops
+//! its host only. Files are planned again from each host's own facts once all addresses are known, so a plan made
+//! before a host existed still does the right thing on it.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::sync::Arc;
+
+use anyhow::{Context as _, anyhow};
+use cloud_core::{Cloud, HostSpec, Leftover, Phase, ProviderError};
+use tokio::task::JoinSet;
+
+use crate::desired::{Desired, address_book};
+use crate::fleet::Host;
+use crate::install::{WantedFile, generation};
+use crate::journal::Journal;
+use crate::observe::call;
+use crate::plan::{Change, Plan, Step, changes};
+use crate::progress::Progress;
+use crate::remote::Remote;
+use crate::retry::{Pace, retry};
+use crate::state::{FleetState, StateDir};
+use crate::vault::Vault;
+
+/// What steps are done with.
+pub struct Engine<R> {
+    /// Makes hosts.
+    pub cloud: Arc<dyn Cloud>,
+    /// Reaches hosts.
+    pub remote: Arc<R>,
+    /// Remembers steps.
+    pub journal: Journal,
+    /// Shows steps.
+    pub progress: Progress,
+    /// How long failing calls are repeated.
+    pub pace: Pace,
+}
+
+/// Whose fleet it is and what it is tagged with.
+#[derive(Debug, Clone)]
+pub struct Owner {
+    /// The fleet's name.
+    pub name: String,
+    /// Where its keys are.
+    pub dir: StateDir,
+    /// Its keys.
+    pub vault: Vault,
+}
+
+type Failures = Vec<anyhow::Error>;
+
+impl<R: Remote> Engine<R> {
+    /// Applies a plan of `up`. `state` is on disk already and is replaced there as certificates are issued.
+    pub async fn up(
+        self: &Arc<Self>,
+        plan: &Plan,
+        desired: &Desired,
+        owner: &Owner,
+        state: &mut FleetState,
+    ) -> Result<(), Failures> {
+        self.remove(plan).await?;
+        self.create_sites(plan).await?;
+        self.create_hosts(plan, owner, state).await?;
+        self.configure(plan, desired, owner, state).await
+    }
+
+    /// Applies a plan of `down` and sweeps; returns what bears the fleet's mark even so.
+    pub async fn down(self: &Arc<Self>, plan: &Plan) -> Result<Vec<Leftover>, Failures> {
+        self.remove(plan).await?;
+        let step = "sweep".to_owned();
+        let swept = self.step("fleet", step, || self.cloud_call(|cloud| cloud.sweep())).await;
+        swept.map_err(|error| vec![error])
+    }
+
+    async fn remove(self: &Arc<Self>, plan: &Plan) -> Result<(), Failures> {
+        let mut tasks = JoinSet::new();
+        for step in &plan.steps {
+            let Step::DestroyHost { host } = step else { continue };
+            let (engine, host, words) = (self.clone(), host.clone(), step.words());
+            tasks.spawn(async move {
+                let destroy = || {
+                    let name = host.clone();
+                    engine.cloud_call(move |cloud| cloud.destroy_host(&name))
+                };
+                engine.step(&host, words, destroy).await
+            });
+        }
+        all(tasks).await?;
+        let mut failures = Vec::new();
+        for step in &plan.steps {
+            let Step::RemoveSite { site } = step else { continue };
+            let remove = || {
+                let name = site.clone();
+                self.cloud_call(move |cloud| cloud.remove_site(&name))
+            };
+            failures.extend(self.step(site, step.words(), remove).await.err());
+        }
+        none(failures)
+    }
+
+    async fn create_sites(self: &Arc<Self>, plan: &Plan) -> Result<(), Failures> {
+        let mut failures = Vec::new();
+        for step in &plan.steps {
+            let Step::CreateSite(site) = step else { continue };
+            let ensure = || {
+                let site = site.clone();
+                self.cloud_call(move |cloud| cloud.ensure_site(&site))
+            };
+            failures.extend(self.step(&site.name, step.words(), ensure).await.err());
+        }
+        none(failures)
+    }
+
+    async fn create_hosts(
+        self: &Arc<Self>,
+        plan: &Plan,
+        owner: &Owner,
+        state: &mut FleetState,
+    ) -> Result<(), Failures> {
+        let wanted = plan.steps.iter().filter_map(|step| match step {
+            Step::CreateHost(host) => Some((host, step.words())),
+            _ => None,
+        });
+        let specs = wanted
+            .map(|(host, words)| Ok((spec(host, owner, state)?, words)))
+            .collect::<anyhow::Result<Vec<_>>>()
+            .map_err(|error| vec![error.context("while making the keys of new hosts")])?;
+        if specs.is_empty() {
+            return Ok(());
+        }
+        // Before anything exists, so that a crash behind this line leaves no host whose certificate is forgotten.
+        owner.dir.put_fleet(state).map_err(|error| vec![error.into()])?;
+        let mut tasks = JoinSet::new();
+        for (spec, words) in specs {
+            let engine = self.clone();
+            tasks.spawn(async move {
+                let name = spec.name.clone();
+                engine.step(&name, words, || engine.create_host(spec.clone())).await
+            });
+        }
+        all(tasks).await
+    }
+
+    /// Creates a host and waits until it runs and has addresses.
+    async fn create_host(&self, spec: HostSpec) -> anyhow::Result<()> {
+        let name = spec.name.clone();
+        self.wait_for(&name, "be gone", |phase| phase != Some(Phase::Terminating)).await?;
+        self.cloud_call(move |cloud| cloud.create_host(&spec)).await?;
+        self.wait_for(&name, "run", |phase| phase == Some(Phase::Running)).await
+    }
+
+    /// Observes until the phase of a host is as wanted.
+    async fn wait_for(
+        &self,
+        name: &str,
+        verb: &'static str,
+        wanted: impl Fn(Option<Phase>) -> bool,
+    ) -> anyhow::Result<()> {
+        let look = || async {
+            let observed = call(&self.cloud, |cloud| cloud.observe()).await?;
+            let host = observed.hosts.into_iter().find(|host| host.name == name);
+            // A host runs for us once it can be reached.
+            let phase = host.map(|host| match (host.phase, host.addresses) {
+                (Phase::Running, None) => Phase::Starting,
+                (phase, _) => phase,
+            });
+            if wanted(phase) {
+                Ok(())
+            } else if phase == Some(Phase::Stopped) {
+                Err(ProviderError::Other(
+                    "the host is stopped: start it, or let `down` and `up` replace it".to_owned(),
+                ))
+            } else {
+                Err(ProviderError::Retryable(format!("the host does not {verb}")))
+            }
+        };
+        Ok(retry(self.pace, ProviderError::is_retryable, look).await?)
+    }
+
+    async fn configure(
+        self: &Arc<Self>,
+        plan: &Plan,
+        desired: &Desired,
+        owner: &Owner,
+        state: &mut FleetState,
+    ) -> Result<(), Failures> {
+        let hosts: Vec<&Host> = desired
+            .fleet
+            .hosts
+            .iter()
+            .filter(|host| {
+                plan.steps
+                    .iter()
+                    .any(|step| matches!(step, Step::Configure { host: name, .. } if *name == host.name))
+            })
+            .collect();
+        if hosts.is_empty() {
+            return Ok(());
+        }
+        let mut files = self
+            .files(&hosts, desired, owner, state)
+            .await
+            .map_err(|error| vec![error.context("while preparing what the hosts shall carry")])?;
+        let mut tasks = JoinSet::new();
+        for host in hosts {
+            let files = files.remove(&host.name).unwrap_or_default();
+            let (engine, name) = (self.clone(), host.name.clone());
+            tasks.spawn(async move { engine.configure_host(&name, &files).await.with_context(|| name) });
+        }
+        all(tasks).await
+    }
+
+    async fn files(
+        &self,
+        hosts: &[&Host],
+        desired: &Desired,
+        owner: &Owner,
+        state: &mut FleetState,
+    ) -> anyhow::Result<BTreeMap<String, Vec<WantedFile>>> {
+        let forgotten: Vec<&&Host> =
+            hosts.iter().filter(|host| !state.hosts.contains_key(&host.name)).collect();
+        if !forgotten.is_empty() {
+            for host in forgotten {
+                owner.vault.issue(state, &host.name)?;
+            }
+            owner.dir.put_fleet(state)?;
+        }
+        let observed = self.cloud_call(|cloud| cloud.observe()).await?;
+        let files = desired.files(&owner.vault, Some(state), &address_book(&observed))?;
+        for host in hosts {
+            let complete = files.get(&host.name).is_some_and(|files| generation(files).is_some());
+            if !complete {
+                return Err(anyhow!("the addresses around {} are not known yet; run `up` again", host.name));
+            }
+        }
+        Ok(files)
+    }
+
+    async fn configure_host(&self, host: &str, files: &[WantedFile]) -> anyhow::Result<()> {
+        let generation = generation(files).context("a content is not known")?;
+        self.progress.begin(host, &format!("{host}: wait for ssh"));
+        let facts =
+            retry(self.pace, |e: &crate::remote::RemoteError| e.is_retryable(), || self.remote.facts(host))
+                .await?;
+        for change in changes(files, Some(&facts), true) {
+            let words = format!("{host}: {change}");
+            let act = || async {
+                retry(
+                    self.pace,
+                    |e: &crate::remote::RemoteError| e.is_retryable(),
+                    || async {
+                        match &change {
+                            Change::Put { path, .. } => {
+                                let file = files.iter().find(|file| file.path == *path);
+                                match file.and_then(|file| Some((file, file.content.as_ref()?))) {
+                                    Some((file, content)) => self.remote.put(host, file, content).await,
+                                    None => Ok(()),
+                                }
+                            }
+                            Change::Link => self.remote.link(host).await,
+                            Change::Enable => self.remote.service(host, false, &generation).await,
+                            // A service that is just failing from old files has to let go of them.
+                            Change::Start | Change::Restart => {
+                                self.remote.service(host, true, &generation).await
+                            }
+                        }
+                    },
+                )
+                .await
+                .map_err(anyhow::Error::new)
+            };
+            self.step(host, words, act).await?;
+        }
+        Ok(())
+    }
+
+    /// Does one step between two lines of the journal.
+    async fn step<T, F: Future<Output = anyhow::Result<T>>>(
+        &self,
+        subject: &str,
+        words: String,
+        act: impl FnOnce() -> F,
+    ) -> anyhow::Result<T> {
+        self.journal.begin(&words).context("cannot write the journal")?;
+        self.progress.begin(subject, &words);
+        let outcome = act().await;
+        let failure = outcome.as_ref().err().map(|error| format!("{error:#}"));
+        self.journal.finish(&words, failure).context("cannot write the journal")?;
+        if outcome.is_ok() {
+            self.progress.done(subject, &words);
+        }
+        outcome.with_context(|| format!("while doing: {words}"))
+    }
+
+    /// Makes a call of the cloud, again while it asks for patience.
+    async fn cloud_call<T: Send + 'static>(
+        &self,
+        ask: impl Fn(&dyn Cloud) -> Result<T, ProviderError> + Send + Sync + 'static,
+    ) -> anyhow::Result<T> {
+        let ask = Arc::new(ask);
+        let attempt = || {
+            let ask = ask.clone();
+            call(&self.cloud, move |cloud| ask(cloud))
+        };
+        Ok(retry(self.pace, ProviderError::is_retryable, attempt).await?)
+    }
+}
+
+/// What a new host shall be; its keys are made and its certificate is noted here.
+fn spec(host: &Host, owner: &Owner, state: &mut FleetState) -> anyhow::Result<HostSpec> {
+    owner.vault.issue(state, &host.name)?;
+    Ok(HostSpec {
+        name: host.name.clone(),
+        site: host.site.clone(),
+        index: host.index,
+        operator_public_key: owner.vault.operator_line()?,
+        host_private_key: owner.vault.host_key(&host.name)?,
+        labels: BTreeMap::from([("weave".to_owned(), owner.name.clone())]),
+    })
+}
+
+async fn all(mut tasks: JoinSet<anyhow::Result<()>>) -> Result<(), Failures> {
+    let mut failures = Vec::new();
+    while let Some(ended) = tasks.join_next().await {
+        match ended {
+            Ok(outcome) => failures.extend(outcome.err()),
+            Err(panic) => failures.push(anyhow::Error::new(panic).context("a step failed unexpectedly")),
+        }
+    }
+    failures.sort_by_key(|failure| format!("{failure:#}"));
+    none(failures)
+}
+
+fn none(failures: Failures) -> Result<(), Failures> {
+    if failures.is_empty() { Ok(()) } else { Err(failures) }
+}

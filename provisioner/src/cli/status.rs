@@ -1,0 +1,39 @@
+//! `weave-provision status`: the gateways, and how every pair of them talks.
+
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use cloud_core::Phase;
+
+use super::context::Context;
+use super::{Failure, Global, print};
+use crate::fleet::Fleet;
+use crate::observe::call;
+use crate::remote::SshRemote;
+use crate::{render, verify};
+
+/// The exit status when some pair does not work.
+const NOT_OK: u8 = 3;
+
+pub(super) async fn run(global: &Global) -> Result<u8, Failure> {
+    let context = Context::open(global)?;
+    let saved = context.fleet()?;
+    let cloud = context.cloud(saved.topology);
+    let fleet = Fleet::lab(&saved.clouds);
+    let observed = call(&cloud, |cloud| cloud.observe())
+        .await
+        .with_context(|| format!("cannot observe what fleet {} has in the cloud", context.name))?;
+    let remote = Arc::new(SshRemote::new(cloud, context.vault.clone()));
+    let exists = |host: &crate::fleet::Host| {
+        observed.hosts.iter().any(|seen| seen.name == host.name && seen.phase == Phase::Running)
+    };
+    let report = verify::report(&remote, &fleet, exists).await;
+    remote.close().await;
+    if global.json() {
+        let text = serde_json::to_string(&report).context("while rendering the report")?;
+        print(&format!("{text}\n"))?;
+    } else {
+        print(&render::report(&report))?;
+    }
+    Ok(if report.ok() { 0 } else { NOT_OK })
+}

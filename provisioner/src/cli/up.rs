@@ -1,0 +1,129 @@
+//! `weave-provision up`: plan, ask, apply, verify.
+
+use std::io::{self, BufRead as _, IsTerminal as _, Write as _};
+use std::sync::Arc;
+
+use anyhow::Context as _;
+
+use super::context::Context;
+use super::{Failure, Global, UpArgs, plan, print};
+use crate::apply::{Engine, Owner};
+use crate::fleet::Fleet;
+use crate::journal::Journal;
+use crate::plan::Plan;
+use crate::progress::Progress;
+use crate::remote::SshRemote;
+use crate::render;
+use crate::retry::Pace;
+use crate::state::FleetState;
+use crate::verify::{Pair, Patience, verify};
+
+pub(super) async fn run(global: &Global, args: &UpArgs) -> Result<u8, Failure> {
+    let mut context = Context::open(global)?;
+    let (clouds, topology) = context.choice(&args.wanted)?;
+    let desired = context.desired(&args.wanted, &clouds)?;
+    let _lock = context.dir.lock("up")?;
+    // Another run may have ended between the first look and the lock.
+    context.reload()?;
+    let cloud = context.cloud(topology);
+    let remote = Arc::new(SshRemote::new(cloud.clone(), context.vault.clone()));
+    let progress = Progress::new(global.quiet);
+    let plan = plan::compute(&context, &desired, &cloud, &remote, &progress).await?;
+    if !global.json() {
+        plan::show(global, &plan)?;
+    }
+    if !plan.steps.is_empty()
+        && !args.yes
+        && let Err(refused) = confirm("apply")
+    {
+        context.forget_if_new();
+        return Err(refused);
+    }
+
+    let mut state = FleetState {
+        version: 1,
+        clouds,
+        topology,
+        hosts: context.saved.as_ref().map(|saved| saved.hosts.clone()).unwrap_or_default(),
+    };
+    state.hosts.retain(|name, _| desired.fleet.hosts.iter().any(|host| host.name == *name));
+    if context.saved.as_ref() != Some(&state) {
+        context.dir.put_fleet(&state)?;
+    }
+    if !plan.steps.is_empty() {
+        let journal = open_journal(&context, "up", &progress)?;
+        let engine =
+            Arc::new(Engine { cloud, remote: remote.clone(), journal, progress, pace: Pace::default() });
+        let owner =
+            Owner { name: context.name.clone(), dir: context.dir.clone(), vault: context.vault.clone() };
+        let outcome = engine.up(&plan, &desired, &owner, &mut state).await;
+        engine.progress.end();
+        outcome.map_err(Failure::several)?;
+        engine.journal.end("up").context("cannot write the journal")?;
+    }
+    let pairs = prove(&remote, &desired.fleet).await;
+    remote.close().await;
+    finish(global, &plan, &pairs?)
+}
+
+/// Opens the journal and says so when the run before did not reach its end.
+pub(super) fn open_journal(
+    context: &Context,
+    command: &str,
+    progress: &Progress,
+) -> Result<Journal, Failure> {
+    let path = context.dir.path().join("journal.jsonl");
+    let (journal, recovery) = Journal::open(&path, command)
+        .with_context(|| format!("cannot open the journal {}", path.display()))?;
+    if let Some(before) = recovery.interrupted {
+        progress.line(&format!("the last run, `{before}`, did not end; going on from what is there"));
+        for step in recovery.open_steps {
+            progress.line(&format!("  it had begun: {step}"));
+        }
+    }
+    Ok(journal)
+}
+
+async fn prove(remote: &Arc<SshRemote>, fleet: &Fleet) -> Result<Vec<Pair>, Failure> {
+    verify(remote, fleet, Patience::default()).await.map_err(|(error, reasons)| {
+        let mut errors = vec![anyhow::Error::new(error)];
+        errors.extend(reasons.into_iter().map(|(host, reason)| anyhow::Error::new(reason).context(host)));
+        Failure::several(errors).or_hint(
+            "`weave-provision status` shows every pair; `weave-provision ssh HOST -- journalctl -u weave-gateway` \
+             what a gateway says",
+        )
+    })
+}
+
+fn finish(global: &Global, plan: &Plan, pairs: &[Pair]) -> Result<u8, Failure> {
+    if global.json() {
+        let value = serde_json::json!({
+            "changes": plan.steps.len(), "steps": plan.entries(), "verified": true, "pairs": pairs,
+        });
+        print(&format!("{value}\n"))?;
+    } else {
+        print(&format!("{}verified: all {} pairs of gateways talk\n", render::pairs(pairs), pairs.len()))?;
+    }
+    Ok(0)
+}
+
+/// Asks on the terminal; without one nobody can have agreed.
+pub(super) fn confirm(verb: &str) -> Result<(), Failure> {
+    let stdin = io::stdin();
+    if !stdin.is_terminal() {
+        return Err(Failure::usage(
+            "nothing was changed: standard input is no terminal to confirm on",
+            format!("look at the plan, then add --yes to {verb} it without being asked"),
+        ));
+    }
+    let mut err = io::stderr();
+    let mut answer = String::new();
+    write!(err, "{verb} this plan? [y/N] ")
+        .and_then(|()| err.flush())
+        .and_then(|()| stdin.lock().read_line(&mut answer))
+        .context("while asking for confirmation")?;
+    match answer.trim() {
+        "y" | "Y" | "yes" => Ok(()),
+        _ => Err(Failure::new(anyhow::anyhow!("nothing was changed: the plan was not confirmed"))),
+    }
+}

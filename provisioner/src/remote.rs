@@ -1,0 +1,221 @@
+//! What is asked of a host: the trait that the engine uses, and the implementation over SSH.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use cloud_core::{Cloud, ProviderError};
+use tokio::time::timeout;
+
+use crate::install::{
+    BadFacts, Checksum, Content, Facts, WantedFile, facts_command, link_command, parse_facts, put_command,
+    service_command,
+};
+use crate::ssh::{Output, Session, SshError};
+use crate::vault::Vault;
+use crate::verify::{Gateway, Ping, parse_pings, parse_state, pings_command, state_command};
+
+/// A TCP connection across the world, and then some.
+const CONNECT_LIMIT: Duration = Duration::from_secs(10);
+/// A question that a host answers from memory.
+const ASK_LIMIT: Duration = Duration::from_secs(20);
+/// The gateway's program over a slow line: 30 MB at 2 Mbit/s.
+const PUT_LIMIT: Duration = Duration::from_secs(120);
+/// A stop, which may take [`TimeoutStopSec`](crate::install), and a start until ready.
+const SERVICE_LIMIT: Duration = Duration::from_secs(60);
+
+const SSH_PORT: u16 = 22;
+
+/// What a host did not do.
+#[derive(Debug, thiserror::Error)]
+pub enum RemoteError {
+    /// It cannot be talked to.
+    #[error(transparent)]
+    Ssh(#[from] SshError),
+    /// A command failed there.
+    #[error("{what} failed with status {status}{}", said(.stderr))]
+    Failed {
+        /// What it was for.
+        what: String,
+        /// Its exit status.
+        status: u8,
+        /// Its last words.
+        stderr: String,
+    },
+    /// Its answer about its state makes no sense.
+    #[error(transparent)]
+    Facts(#[from] BadFacts),
+    /// Its gateway's answer makes no sense.
+    #[error("the gateway's answer makes no sense")]
+    Answer(#[source] serde_json::Error),
+}
+
+impl RemoteError {
+    /// Whether trying again may help without anybody doing anything.
+    pub fn is_retryable(&self) -> bool {
+        match self {
+            RemoteError::Ssh(error) => error.is_retryable(),
+            RemoteError::Failed { .. } | RemoteError::Facts(_) | RemoteError::Answer(_) => false,
+        }
+    }
+}
+
+/// How the engine acts on hosts. Every call is idempotent.
+pub trait Remote: Send + Sync + 'static {
+    /// Asks a host for its state, in one exchange.
+    fn facts(&self, host: &str) -> impl Future<Output = Result<Facts, RemoteError>> + Send;
+
+    /// Puts a file in place.
+    fn put(
+        &self,
+        host: &str,
+        file: &WantedFile,
+        content: &Content,
+    ) -> impl Future<Output = Result<(), RemoteError>> + Send;
+
+    /// Makes the `weave` link.
+    fn link(&self, host: &str) -> impl Future<Output = Result<(), RemoteError>> + Send;
+
+    /// Enables and starts or restarts the service, waits until it is ready and notes what it was started from.
+    fn service(
+        &self,
+        host: &str,
+        restart: bool,
+        generation: &Checksum,
+    ) -> impl Future<Output = Result<(), RemoteError>> + Send;
+
+    /// Has the host's gateway ping every peer it knows.
+    fn ping(&self, host: &str) -> impl Future<Output = Result<Vec<Ping>, RemoteError>> + Send;
+
+    /// Asks for the gateway's version, name and whether it runs.
+    fn gateway(&self, host: &str) -> impl Future<Output = Result<Gateway, RemoteError>> + Send;
+}
+
+/// Hosts over SSH, one connection each, opened when first needed and again when it breaks.
+pub struct SshRemote {
+    cloud: Arc<dyn Cloud>,
+    vault: Vault,
+    sessions: Mutex<BTreeMap<String, Arc<Session>>>,
+}
+
+impl SshRemote {
+    /// Reaches hosts through `cloud` with the keys of `vault`.
+    pub fn new(cloud: Arc<dyn Cloud>, vault: Vault) -> SshRemote {
+        SshRemote { cloud, vault, sessions: Mutex::default() }
+    }
+
+    /// The connection to a host.
+    pub async fn session(&self, host: &str) -> Result<Arc<Session>, SshError> {
+        if let Some(session) = self.sessions().get(host).filter(|session| !session.is_closed()) {
+            return Ok(session.clone());
+        }
+        let login = self.vault.login(host).map_err(SshError::Keys)?;
+        let login = login.ok_or_else(|| SshError::UnknownHost(host.to_owned()))?;
+        let (cloud, name) = (self.cloud.clone(), host.to_owned());
+        let connect = tokio::task::spawn_blocking(move || cloud.connect(&name, SSH_PORT));
+        let stream = match timeout(CONNECT_LIMIT, connect).await {
+            Err(_) => return Err(SshError::TimedOut("connecting", CONNECT_LIMIT.as_secs())),
+            Ok(Err(panic)) => return Err(SshError::Connect(ProviderError::Other(panic.to_string()))),
+            Ok(Ok(stream)) => stream.map_err(SshError::Connect)?,
+        };
+        let session = Arc::new(Session::open(stream, &login).await?);
+        self.sessions().insert(host.to_owned(), session.clone());
+        Ok(session)
+    }
+
+    /// Says goodbye to every host.
+    pub async fn close(&self) {
+        let sessions = std::mem::take(&mut *self.sessions());
+        for session in sessions.into_values() {
+            session.close().await;
+        }
+    }
+
+    async fn exec(
+        &self,
+        host: &str,
+        command: &str,
+        stdin: &[u8],
+        limit: Duration,
+    ) -> Result<Output, SshError> {
+        tracing::debug!(host, command, "exec");
+        self.session(host).await?.exec(command, stdin, limit).await
+    }
+
+    /// Runs a command that has to succeed; returns what it says.
+    async fn run(
+        &self,
+        host: &str,
+        what: &str,
+        command: &str,
+        stdin: &[u8],
+        limit: Duration,
+    ) -> Result<String, RemoteError> {
+        let output = self.exec(host, command, stdin, limit).await?;
+        if output.status != 0 {
+            return Err(RemoteError::Failed {
+                what: what.to_owned(),
+                status: output.status,
+                stderr: tail(&output.stderr),
+            });
+        }
+        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    }
+
+    fn sessions(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, Arc<Session>>> {
+        self.sessions.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Remote for SshRemote {
+    async fn facts(&self, host: &str) -> Result<Facts, RemoteError> {
+        let answer = self.run(host, "asking for the host's state", &facts_command(), b"", ASK_LIMIT).await?;
+        Ok(parse_facts(&answer)?)
+    }
+
+    async fn put(&self, host: &str, file: &WantedFile, content: &Content) -> Result<(), RemoteError> {
+        let command = put_command(file, content.checksum());
+        self.run(host, &format!("writing {}", file.path), &command, content.bytes(), PUT_LIMIT).await?;
+        Ok(())
+    }
+
+    async fn link(&self, host: &str) -> Result<(), RemoteError> {
+        self.run(host, "linking weave", &link_command(), b"", ASK_LIMIT).await?;
+        Ok(())
+    }
+
+    async fn service(&self, host: &str, restart: bool, generation: &Checksum) -> Result<(), RemoteError> {
+        let command = service_command(restart, generation);
+        self.run(host, "starting weave-gateway", &command, b"", SERVICE_LIMIT).await?;
+        Ok(())
+    }
+
+    async fn ping(&self, host: &str) -> Result<Vec<Ping>, RemoteError> {
+        let output = self.exec(host, pings_command(), b"", ASK_LIMIT).await?;
+        // A ping that failed is an answer too, whatever its exit status.
+        parse_pings(&output.stdout).map_err(|error| match output.status {
+            0 => RemoteError::Answer(error),
+            status => {
+                RemoteError::Failed { what: "weave ping".to_owned(), status, stderr: tail(&output.stderr) }
+            }
+        })
+    }
+
+    async fn gateway(&self, host: &str) -> Result<Gateway, RemoteError> {
+        let output = self.exec(host, state_command(), b"", ASK_LIMIT).await?;
+        Ok(parse_state(&String::from_utf8_lossy(&output.stdout)))
+    }
+}
+
+/// The last lines of what a command complained about, fit for a terminal.
+fn tail(stderr: &[u8]) -> String {
+    let text = String::from_utf8_lossy(stderr);
+    let clean = |line: &str| line.chars().filter(|c| !c.is_control()).take(300).collect::<String>();
+    let lines: Vec<String> = text.lines().map(clean).filter(|line| !line.trim().is_empty()).collect();
+    lines[lines.len().saturating_sub(15)..].join("\n  ")
+}
+
+fn said(stderr: &str) -> String {
+    if stderr.is_empty() { String::new() } else { format!(": {stderr}") }
+}
