@@ -49,7 +49,7 @@ struct Pair {
 impl Host {
     /// Makes the container have an interface on the bridge with these addresses, the multicast route, and up.
     ///
-    /// When it returns, frames pass. When it fails, what this call made is gone again.
+    /// When it returns, frames pass (unless somebody set the bridge down). When it fails, what this call made is gone again.
     pub async fn attach(&self, attachment: &Attachment) -> Result<Change, HostError> {
         check_name(&attachment.interface)?;
         let _changing = self.changing.lock().await;
@@ -234,7 +234,9 @@ impl Host {
         if inside.add_route(&format!("add the multicast route in '{}'", attachment.netns), multicast).await? {
             change = Change::Changed;
         }
-        if change == Change::Changed {
+        if !bridge.up {
+            tracing::warn!(bridge = bridge.name, "the bridge is down: no frames pass");
+        } else if change == Change::Changed {
             self.announce(netns, outer, &inner, added).await;
         }
         Ok(change)

@@ -166,7 +166,8 @@ fn check_ours(link: &Link) -> Result<(), HostError> {
 }
 
 /// No spanning tree (the overlay is a tree already) and so no delay before a port passes frames; multicast goes
-/// everywhere; what is bridged stays out of the host's own firewall as far as one bridge can say.
+/// everywhere. The last three keep bridged frames out of the host's firewall only where `net.bridge.bridge-nf-call-*`
+/// are 0 as well: the kernel takes either for a yes (`br_nf_pre_routing`), and those belong to all bridges of the host.
 fn options() -> [InfoBridge; 6] {
     [
         InfoBridge::StpState(BridgeStpState::Disabled),

@@ -143,6 +143,15 @@ fn many_are_attached_at_once_by_tasks_of_a_real_runtime() {
 }
 
 #[test]
+fn a_bridge_that_is_down_delays_nobody() {
+    let (host, a) = (host(), Namespace::new("a"));
+    host.ip("link set weave down");
+    let start = std::time::Instant::now();
+    host.host(async |net| net.attach(&attachment(&a, &["10.2.1.1/24"])).await).expect("attached");
+    assert!(start.elapsed().as_millis() < 1500, "{:?}", start.elapsed());
+}
+
+#[test]
 fn addresses_come_and_go_and_the_interface_with_the_last() {
     let (host, a) = (host(), Namespace::new("a"));
     let all = cidrs(&["10.2.1.1/24", "10.2.1.2/24", "10.3.0.1/16", "fd00::1/64"]);

@@ -54,7 +54,9 @@ fn a_bridge_follows_what_is_wanted_and_not_its_ports() {
         assert_eq!(net.ensure_bridge(&bridge()).await.expect("kept"), Change::Unchanged);
     });
     let shown = host.ip("-d link show weave");
-    assert!(shown.contains("stp_state 0") && shown.contains("mtu 1376") && shown.contains(",UP"), "{shown}");
+    for part in ["stp_state 0", "mtu 1376", ",UP", &MAC.to_string()] {
+        assert!(shown.contains(part), "no '{part}' in {shown}");
+    }
 }
 
 #[test]
@@ -175,6 +177,7 @@ fn the_underlay_is_what_is_neither_ours_nor_an_engine_s() {
     host.ip("address add 192.0.2.1/32 dev lo");
     host.ip("link set lo up");
     host.ip("address add 2001:db8::7/64 dev eth0 nodad");
+    host.ip("address add 2001:db8::8/64 dev eth0 nodad preferred_lft 0");
     let found = host.host(async |net| {
         net.ensure_bridge(&bridge()).await.expect("made");
         net.expose("weave", cidr("10.2.1.1/24")).await.expect("added");
