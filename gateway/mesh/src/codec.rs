@@ -4,5 +4,7 @@
 
 mod v1;
 
-pub use v1::{MAX_MESSAGE, Message};
-pub(crate) use v1::{bounded, decode_record, encode_record};
+pub use v1::MAX_MESSAGE;
+pub(crate) use v1::{
+    MAX_NEIGHBOURS, MAX_SUMMARY, MIN_MTU, Message, SignedBytes, bounded, decode_record, encode_record,
+};

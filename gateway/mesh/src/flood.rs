@@ -1,201 +1,447 @@
-//! Spreading records: news go to all neighbours at once, and what was lost is found by comparing.
+//! Spreading records: news go along the originator's tree, and what was lost is found by comparing.
 //!
 //! ```text
-//!   new record ──► every link but the one it came from
-//!   link up, and every ten seconds on one link:  digest ──► (differs) summary ──► records they lack, want what we lack
+//!   new record ──► children in its peer's tree:  certificate (where it may be missing), record
+//!              └─► other neighbours, a moment later, if they did not have it by then:  offer ──► want ──► record
+//!   link up, and every ten seconds:  digest ──► (differs) summary ──► records they lack, want what we lack
 //!   record without its certificate ──► want ──► certificate, record
 //! ```
+//!
+//! Not here: whose link this is and whether it is kept (`links`), and what our own record says (`originate`).
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use weave_model::{LinkId, PeerName};
-use weave_trust::Identity;
+use weave_model::{LinkId, PeerName, Routes};
 
-use crate::codec::Message;
-use crate::record::{Record, Refused, SignedRecord};
-use crate::records::Records;
+use crate::codec::{Message, SignedBytes};
+use crate::outbox::{Outbox, VERSIONS};
+use crate::record::{Record, SignedRecord};
+use crate::records::{Certified, News, Records};
+use crate::refused::{BadContent, Counters, Refused};
+use crate::version::Version;
 
-/// Comparing repairs what flooding lost, which takes a full queue or a crash; rare, so it may be slow.
+/// Comparing repairs what spreading lost, which takes a race of news with a changing tree.
 const COMPARE_EVERY: Duration = Duration::from_secs(10);
 
-/// The versions of the messages that this program speaks.
-const VERSIONS: (u8, u8) = (1, 1);
+/// A summary is large and a digest small, so a neighbour gets no second one before it could use the first.
+const SUMMARY_AT_MOST_EVERY: Duration = Duration::from_secs(5);
+
+/// Offers wait this long: meanwhile most neighbours got the record from elsewhere, and others join the message.
+const OFFER_AFTER: Duration = Duration::from_millis(100);
+
+/// News of one peer are passed on at once, and then not again for this long: nobody can make the network busy.
+pub(crate) const ORIGINATOR_INTERVAL: Duration = Duration::from_millis(100);
+
+/// Certificates a link may bring before the records that belong to them.
+const UNPROVEN_PER_LINK: usize = 16;
 
 /// Spreads records over links.
 ///
-/// Inputs: [`Flood::publish`], links that come and go, messages, the time. Outputs: [`Flood::poll_transmit`], to be
-/// drained after every input. Links carry whole messages, reliably and in order, until they go down.
+/// Inputs: links that come and go, their messages, [`Flood::publish`], the time. Outputs: [`Flood::poll_transmit`], and
+/// what the `take_*` functions yield. Links carry whole messages, reliably and in order, until they go down.
 #[derive(Debug)]
-pub struct Flood {
-    identity: Identity,
+pub(crate) struct Flood {
+    local: PeerName,
+    uid: u64,
     records: Records,
     links: BTreeMap<LinkId, Link>,
-    outgoing: VecDeque<(LinkId, Message)>,
+    /// Peers with news to spread, and the link that brought them.
+    news: BTreeMap<PeerName, Option<LinkId>>,
+    /// Until when further news of a peer wait.
+    resting: BTreeMap<PeerName, Instant>,
+    offer_at: Option<Instant>,
     compare_at: Instant,
-    /// The link whose turn it was.
-    compared: Option<LinkId>,
+    /// The broadcast trees that news follow.
+    routes: Option<Arc<Routes>>,
+    /// The digest and the number of changes it was made after.
+    digest: Option<(u64, u64)>,
+    greetings: Vec<(LinkId, u64)>,
+    overtaken: Option<Overtaken>,
+    usurped: bool,
+    counters: Counters,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Link {
+    peer: PeerName,
     /// Whether its versions overlap with ours; nothing else is heard before.
     greeted: bool,
+    outbox: Outbox,
+    summarised: Option<Instant>,
+    /// Peers whose certificate it brought without a record so far.
+    unproven: BTreeSet<PeerName>,
+}
+
+/// A record of this very peer that others hold and that beats our own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Overtaken {
+    pub(crate) sequence: u64,
+    /// The start that signed it.
+    pub(crate) uid: u64,
 }
 
 impl Flood {
-    /// Makes a machine that knows only its own certificate.
-    pub fn new(
-        identity: Identity,
-        mut records: Records,
-        unix_seconds: u64,
-        now: Instant,
-    ) -> Result<Flood, Refused> {
-        records.accept_certificate(identity.certificate(), unix_seconds)?;
-        let (links, outgoing) = (BTreeMap::new(), VecDeque::new());
-        Ok(Flood { identity, records, links, outgoing, compare_at: now + COMPARE_EVERY, compared: None })
-    }
-
-    /// Signs and spreads a new version of our own record; returns whether it was newer than the last.
-    pub fn publish(&mut self, record: Record) -> Result<bool, Refused> {
-        let signed = SignedRecord::sign(record, &self.identity);
-        let new = self.records.accept(signed.clone())?;
-        if new {
-            self.spread(None, &signed);
+    /// Takes a store that knows our own certificate.
+    pub(crate) fn new(records: Records, local: PeerName, uid: u64, now: Instant) -> Flood {
+        Flood {
+            local,
+            uid,
+            records,
+            links: BTreeMap::new(),
+            news: BTreeMap::new(),
+            resting: BTreeMap::new(),
+            offer_at: None,
+            compare_at: now + COMPARE_EVERY,
+            routes: None,
+            digest: None,
+            greetings: Vec::new(),
+            overtaken: None,
+            usurped: false,
+            counters: Counters::default(),
         }
-        Ok(new)
     }
 
-    /// Takes up a link whose other end has proved to hold `certificate`.
-    pub fn handle_link_up(
-        &mut self,
-        link: LinkId,
-        certificate: &[u8],
-        unix_seconds: u64,
-    ) -> Result<(), Refused> {
-        self.records.accept_certificate(certificate, unix_seconds)?;
-        self.links.insert(link, Link::default());
-        let (lowest, highest) = VERSIONS;
-        self.send(link, Message::Hello { lowest, highest });
-        self.send(link, Message::Digest(self.records.digest()));
-        Ok(())
+    /// Takes a new version of our own record.
+    pub(crate) fn publish(&mut self, record: SignedRecord) {
+        let taken = self.records.accept(record);
+        debug_assert_eq!(taken, Ok(News::Newer), "our own record is not newer than the last");
+        self.news.insert(self.local, None);
+        // Whoever originates keeps the interval itself.
+        self.resting.remove(&self.local);
+    }
+
+    /// Takes up a link whose other end has proved to be `peer`.
+    pub(crate) fn handle_link_up(&mut self, link: LinkId, peer: PeerName) {
+        let outbox = Outbox::greet(self.uid);
+        let (summarised, unproven) = (None, BTreeSet::new());
+        self.links.insert(link, Link { peer, greeted: false, outbox, summarised, unproven });
     }
 
     /// Gives up a link.
-    pub fn handle_link_down(&mut self, link: LinkId) {
-        self.links.remove(&link);
-        self.outgoing.retain(|(to, _)| *to != link);
+    pub(crate) fn handle_link_down(&mut self, link: LinkId) {
+        if let Some(link) = self.links.remove(&link) {
+            link.unproven.into_iter().for_each(|peer| self.drop_unproven(peer));
+            self.drop_unproven(link.peer);
+        }
     }
 
-    /// Takes one message of a link; returns the peer whose record it renewed, if any.
-    pub fn handle_message(
-        &mut self,
-        link: LinkId,
-        bytes: &[u8],
-        unix_seconds: u64,
-    ) -> Result<Option<PeerName>, Refused> {
+    /// Takes one message of a link.
+    pub(crate) fn handle_message(&mut self, link: LinkId, bytes: &[u8], now: Instant) -> Result<(), Refused> {
+        let Some(state) = self.links.get_mut(&link) else { return Ok(()) };
         let message = Message::decode(bytes)?;
-        let state = self.links.get_mut(&link).ok_or(Refused::Malformed)?;
-        if let Message::Hello { lowest, highest } = message {
-            state.greeted = lowest <= VERSIONS.1 && VERSIONS.0 <= highest;
-            return if state.greeted { Ok(None) } else { Err(Refused::Version) };
+        if let Message::Hello { lowest, highest, uid } = message {
+            if state.greeted || lowest > VERSIONS.1 || highest < VERSIONS.0 {
+                return Err(Refused::Version);
+            }
+            state.greeted = true;
+            self.greetings.push((link, uid));
+            return Ok(());
         }
         if !state.greeted {
             return Err(Refused::Version);
         }
-        match message {
-            Message::Hello { .. } => {}
-            Message::Certificate(der) => {
-                self.records.accept_certificate(&der, unix_seconds)?;
-            }
-            Message::Record(record) => return self.record(link, record),
+        let content = match message {
+            Message::Hello { .. } => Ok(()),
+            Message::Certificate(der) => self.certificate(link, &der),
+            Message::Record(signed) => self.record(link, signed),
             Message::Digest(hash) => {
-                if hash != self.records.digest() {
-                    self.send(link, Message::Summary(self.records.summary()));
+                self.compare_digest(link, hash, now);
+                Ok(())
+            }
+            Message::Summary { first, last, versions } => {
+                self.compare(link, first, last, &versions);
+                Ok(())
+            }
+            Message::Want(peers) => {
+                self.answer(link, peers);
+                Ok(())
+            }
+            Message::Offer(versions) => {
+                self.weigh(link, &versions);
+                Ok(())
+            }
+            Message::Unknown(_) => Err(BadContent::UnknownKind),
+        };
+        content.unwrap_or_else(|bad| self.counters.count(bad));
+        Ok(())
+    }
+
+    /// Does what is due, and puts the news that may go into the outboxes.
+    pub(crate) fn handle_timeout(&mut self, now: Instant) {
+        if now >= self.compare_at {
+            self.compare_at = now + COMPARE_EVERY;
+            self.links.values_mut().for_each(|link| link.outbox.digest = true);
+            self.records.forget_buried(now);
+        }
+        if self.offer_at.is_some_and(|at| at <= now) {
+            self.offer_at = None;
+            for link in self.links.values_mut() {
+                link.outbox.offers_due = !link.outbox.offers.is_empty();
+            }
+        }
+        self.resting.retain(|_, until| *until > now);
+        for (peer, from) in std::mem::take(&mut self.news) {
+            match self.resting.entry(peer) {
+                Entry::Occupied(_) => {
+                    self.news.insert(peer, from);
+                }
+                Entry::Vacant(rest) => {
+                    rest.insert(now + ORIGINATOR_INTERVAL);
+                    self.spread(peer, from, now);
                 }
             }
-            Message::Summary(theirs) => self.compare(link, &theirs),
-            Message::Want(peers) => self.answer(link, &peers),
-        }
-        Ok(None)
-    }
-
-    /// Does what is due.
-    pub fn handle_timeout(&mut self, now: Instant) {
-        if now < self.compare_at {
-            return;
-        }
-        self.compare_at = now + COMPARE_EVERY;
-        let after = self.compared.and_then(|last| self.links.range(LinkId(last.0 + 1)..).next());
-        self.compared = after.or_else(|| self.links.first_key_value()).map(|(link, _)| *link);
-        if let Some(link) = self.compared {
-            self.send(link, Message::Digest(self.records.digest()));
         }
     }
 
-    /// The next message to send.
-    pub fn poll_transmit(&mut self) -> Option<(LinkId, Vec<u8>)> {
-        self.outgoing.pop_front().map(|(link, message)| (link, message.encode()))
+    /// Takes the trees that news follow from here on; without them news go to all.
+    pub(crate) fn follow(&mut self, routes: Option<Arc<Routes>>) {
+        self.routes = routes;
+    }
+
+    /// Forgets a peer, and refuses until then what was known of it.
+    pub(crate) fn bury(&mut self, peer: PeerName, until: Instant) {
+        self.records.bury(peer, until);
+        self.forget(peer);
+    }
+
+    /// Asks for peers that were forgotten and that somebody within reach has a link with again.
+    pub(crate) fn ask_for_returned(&mut self, reached: impl Fn(PeerName) -> bool) {
+        for peer in self.records.returned(reached) {
+            self.records.unbury(peer);
+            self.links.values_mut().for_each(|link| link.outbox.ask(peer));
+        }
+    }
+
+    /// Takes the certificate of the other end of a link that is coming up.
+    pub(crate) fn certify(&mut self, der: &[u8]) -> Result<(PeerName, Certified), BadContent> {
+        let outcome = self.records.accept_certificate(der)?;
+        self.note_certificate(outcome.0, outcome.1);
+        Ok(outcome)
+    }
+
+    /// The next message for a link.
+    pub(crate) fn poll_transmit(&mut self, link: LinkId) -> Option<Vec<u8>> {
+        let (records, digest) = (&self.records, &mut self.digest);
+        let outbox = &mut self.links.get_mut(&link)?.outbox;
+        outbox.next(records, || fresh_digest(digest, records)).map(|message| message.encode())
+    }
+
+    /// The links that have something to send.
+    pub(crate) fn links_with_output(&self) -> impl Iterator<Item = LinkId> {
+        self.links.iter().filter(|(_, link)| !link.outbox.is_empty()).map(|(link, _)| *link)
+    }
+
+    /// Whether a link still owes its neighbour our own record.
+    pub(crate) fn owes_own(&self, link: LinkId) -> bool {
+        self.links.get(&link).is_some_and(|l| l.outbox.records.contains(&self.local))
+    }
+
+    /// The links that said hello since the last call, and the random numbers of their peers' starts.
+    pub(crate) fn take_greetings(&mut self) -> Vec<(LinkId, u64)> {
+        std::mem::take(&mut self.greetings)
+    }
+
+    /// A record of this peer that beats our own.
+    pub(crate) fn take_overtaken(&mut self) -> Option<Overtaken> {
+        self.overtaken.take()
+    }
+
+    /// Whether somebody was issued a later certificate of our name.
+    pub(crate) fn take_usurped(&mut self) -> bool {
+        std::mem::take(&mut self.usurped)
     }
 
     /// When to call [`Flood::handle_timeout`], and why.
-    pub fn poll_timeout(&self) -> (Instant, &'static str) {
-        (self.compare_at, "compare records with a neighbour")
+    pub(crate) fn poll_timeout(&self) -> (Instant, &'static str) {
+        let compare = (self.compare_at, "compare records with the neighbours");
+        let offer = self.offer_at.map(|at| (at, "offer records to the neighbours"));
+        // News that may go went in the same turn; those that are left rest.
+        let rest = self.news.keys().filter_map(|peer| self.resting.get(peer)).min();
+        let rest = rest.map(|at| (*at, "pass on the next news of a peer"));
+        [offer, rest].into_iter().flatten().fold(compare, |a, b| if b.0 < a.0 { b } else { a })
     }
 
     /// All that is known.
-    pub fn records(&self) -> &Records {
+    pub(crate) fn records(&self) -> &Records {
         &self.records
     }
 
-    fn record(&mut self, link: LinkId, record: SignedRecord) -> Result<Option<PeerName>, Refused> {
+    pub(crate) fn counters(&self) -> Counters {
+        self.counters
+    }
+
+    fn certificate(&mut self, link: LinkId, der: &[u8]) -> Result<(), BadContent> {
+        let (peer, outcome) = self.records.accept_certificate(der)?;
+        self.note_certificate(peer, outcome);
+        let Some(state) = self.links.get_mut(&link) else { return Ok(()) };
+        match outcome {
+            Certified::New | Certified::Replaced => {
+                state.outbox.certified.insert(peer);
+                state.unproven.insert(peer);
+                if state.unproven.len() > UNPROVEN_PER_LINK {
+                    let first = state.unproven.iter().copied().find(|p| *p != peer);
+                    if let Some(first) = first {
+                        state.unproven.remove(&first);
+                        self.drop_unproven(first);
+                    }
+                }
+            }
+            Certified::Known => {
+                state.outbox.certified.insert(peer);
+            }
+            // It lives in the past: our record of this peer, with the certificate, is news there.
+            Certified::Outdated => {
+                state.outbox.certified.remove(&peer);
+                state.outbox.records.insert(peer);
+            }
+            Certified::Usurper => {}
+        }
+        Ok(())
+    }
+
+    fn note_certificate(&mut self, peer: PeerName, outcome: Certified) {
+        match outcome {
+            Certified::Replaced => self.forget(peer),
+            Certified::Usurper => self.usurped = true,
+            Certified::New | Certified::Known | Certified::Outdated => {}
+        }
+    }
+
+    fn record(&mut self, link: LinkId, signed: SignedBytes) -> Result<(), BadContent> {
+        let record = SignedRecord::read(signed)?;
         let peer = record.record().peer;
-        match self.records.accept(record.clone()) {
-            Ok(true) => {
-                self.spread(Some(link), &record);
-                Ok(Some(peer))
+        if peer == self.local {
+            return self.own(link, &record);
+        }
+        let outcome = self.records.accept(record);
+        let Some(state) = self.links.get_mut(&link) else { return Ok(()) };
+        match outcome {
+            Ok(News::Newer) => {
+                state.unproven.remove(&peer);
+                state.outbox.settle(peer);
+                state.outbox.certified.insert(peer);
+                self.news.insert(peer, Some(link));
             }
-            Ok(false) => Ok(None),
-            Err(Refused::NoCertificate) => {
-                self.send(link, Message::Want(vec![peer]));
-                Ok(None)
+            Ok(News::Same) => state.outbox.settle(peer),
+            Ok(News::Older) => {
+                state.outbox.records.insert(peer);
             }
-            Err(refused) => Err(refused),
+            Err(bad) => {
+                if bad == BadContent::NoCertificate {
+                    state.outbox.ask(peer);
+                }
+                return Err(bad);
+            }
+        }
+        Ok(())
+    }
+
+    /// Our own record as others hold it.
+    fn own(&mut self, link: LinkId, theirs: &SignedRecord) -> Result<(), BadContent> {
+        let Some(certificate) = self.records.certificate(self.local) else { return Ok(()) };
+        let (ours, version) = (self.records.version(self.local), theirs.version(certificate));
+        let Some(state) = self.links.get_mut(&link) else { return Ok(()) };
+        if ours == Some(version) {
+            state.outbox.settle(self.local);
+            return Ok(());
+        }
+        if ours > Some(version) {
+            state.outbox.records.insert(self.local);
+            return Ok(());
+        }
+        theirs.verify(certificate, self.records.trust().network())?;
+        let Record { sequence, uid, .. } = theirs.record();
+        self.overtaken = Some(Overtaken { sequence: *sequence, uid: *uid });
+        Ok(())
+    }
+
+    fn compare_digest(&mut self, link: LinkId, hash: u64, now: Instant) {
+        if hash == fresh_digest(&mut self.digest, &self.records) {
+            return;
+        }
+        let Some(state) = self.links.get_mut(&link) else { return };
+        // One of the two tells all it has; the other answers with what differs, both ways.
+        let rested = state.summarised.is_none_or(|at| now >= at + SUMMARY_AT_MOST_EVERY);
+        if self.local < state.peer && rested {
+            state.summarised = Some(now);
+            state.outbox.summarise();
         }
     }
 
-    /// Sends what they lack and asks for what we lack.
-    fn compare(&mut self, link: LinkId, theirs: &[(PeerName, u64)]) {
-        let lacking = self.records.newer_than(theirs);
-        self.answer(link, &lacking);
-        let known: BTreeMap<PeerName, u64> = self.records.summary().into_iter().collect();
-        let news = |(peer, sequence): &&(PeerName, u64)| known.get(peer).is_none_or(|own| own < sequence);
-        let wanted: Vec<PeerName> = theirs.iter().filter(news).map(|(peer, _)| *peer).collect();
-        if !wanted.is_empty() {
-            self.send(link, Message::Want(wanted));
+    /// Marks what they lack and asks for what we lack.
+    fn compare(&mut self, link: LinkId, first: PeerName, last: PeerName, theirs: &[(PeerName, Version)]) {
+        self.weigh(link, theirs);
+        let named: BTreeSet<PeerName> = theirs.iter().map(|(peer, _)| *peer).collect();
+        let Some(state) = self.links.get_mut(&link) else { return };
+        let ours = self.records.versions().map(|(peer, _)| peer);
+        let missing = ours.filter(|peer| *peer >= first && *peer <= last && !named.contains(peer));
+        for peer in missing {
+            // Whoever has no record may have no certificate either.
+            state.outbox.certified.remove(&peer);
+            state.outbox.records.insert(peer);
         }
     }
 
-    fn answer(&mut self, link: LinkId, peers: &[PeerName]) {
-        // A message may name a peer a thousand times; it is sent once.
-        let once: std::collections::BTreeSet<PeerName> = peers.iter().copied().collect();
-        for peer in once {
-            if let (Some(certificate), Some(record)) =
-                (self.records.certificate(peer), self.records.get(peer))
-            {
-                let (certificate, record) = (certificate.certificate().to_vec(), record.clone());
-                self.send(link, Message::Certificate(certificate));
-                self.send(link, Message::Record(record));
+    /// Asks for what is newer there, and marks what is newer here.
+    fn weigh(&mut self, link: LinkId, theirs: &[(PeerName, Version)]) {
+        let Some(state) = self.links.get_mut(&link) else { return };
+        for &(peer, version) in theirs {
+            let ours = self.records.version(peer);
+            if ours == Some(version) {
+                state.outbox.settle(peer);
+            } else if ours > Some(version) {
+                state.outbox.records.insert(peer);
+            } else if self.records.lacks(peer, version) {
+                state.outbox.ask(peer);
             }
         }
     }
 
-    fn spread(&mut self, except: Option<LinkId>, record: &SignedRecord) {
-        let links = self.links.keys().filter(|link| Some(**link) != except);
-        self.outgoing.extend(links.map(|link| (*link, Message::Record(record.clone()))));
+    fn answer(&mut self, link: LinkId, peers: Vec<PeerName>) {
+        let Some(state) = self.links.get_mut(&link) else { return };
+        for peer in peers.into_iter().filter(|peer| self.records.get(*peer).is_some()) {
+            state.outbox.certified.remove(&peer);
+            state.outbox.records.insert(peer);
+        }
     }
 
-    fn send(&mut self, link: LinkId, message: Message) {
-        self.outgoing.push_back((link, message));
+    /// Gives the news of a peer to its children in that peer's tree, and offers them to the others.
+    fn spread(&mut self, peer: PeerName, from: Option<LinkId>, now: Instant) {
+        let tree = self.routes.as_ref().and_then(|routes| routes.trees.get(&peer));
+        for link in self.links.iter_mut().filter(|(link, _)| Some(**link) != from).map(|(_, link)| link) {
+            // Whom no path leads to yet is in no tree.
+            let reached = self.routes.as_ref().is_some_and(|r| r.peers.contains_key(&link.peer));
+            if tree.is_none_or(|tree| tree.children.contains(&link.peer)) || !reached {
+                link.outbox.records.insert(peer);
+            } else {
+                link.outbox.offers.insert(peer);
+                self.offer_at.get_or_insert(now + OFFER_AFTER);
+            }
+        }
+    }
+
+    fn forget(&mut self, peer: PeerName) {
+        self.news.remove(&peer);
+        self.links.values_mut().for_each(|link| link.outbox.forget(peer));
+    }
+
+    /// Forgets a certificate that no record came with, unless its peer is at the other end of a link.
+    fn drop_unproven(&mut self, peer: PeerName) {
+        let linked = self.links.values().any(|link| link.peer == peer);
+        if peer != self.local && !linked && self.records.get(peer).is_none() {
+            self.records.remove(peer);
+            self.forget(peer);
+        }
+    }
+}
+
+/// The digest of the records, computed when they changed since the last time.
+fn fresh_digest(last: &mut Option<(u64, u64)>, records: &Records) -> u64 {
+    match *last {
+        Some((after, digest)) if after == records.changes() => digest,
+        _ => last.insert((records.changes(), records.digest())).1,
     }
 }

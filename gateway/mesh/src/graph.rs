@@ -23,11 +23,11 @@ pub struct Edge {
 pub struct Graph {
     /// In order, so that a lower index is a lower name.
     names: Vec<PeerName>,
-    links: Vec<Vec<Link>>,
+    links: Vec<Vec<Hop>>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Link {
+pub(crate) struct Hop {
     pub(crate) to: usize,
     pub(crate) rtt: Duration,
     pub(crate) mtu: u16,
@@ -35,7 +35,7 @@ pub(crate) struct Link {
 }
 
 /// The shortest paths from one peer to all others.
-pub(crate) struct Tree {
+pub(crate) struct Shortest {
     pub(crate) root: usize,
     /// Cost to each peer; `None` out of reach.
     pub(crate) cost: Vec<Option<u64>>,
@@ -53,7 +53,8 @@ impl Graph {
     /// Takes what each peer claims of its links.
     ///
     /// Where two ends measured differently the longer round trip and the smaller packet count.
-    pub fn new(claims: &BTreeMap<PeerName, BTreeMap<PeerName, Edge>>) -> Graph {
+    pub fn new<'a>(claims: impl Iterator<Item = (PeerName, &'a BTreeMap<PeerName, Edge>)>) -> Graph {
+        let claims: BTreeMap<PeerName, &BTreeMap<PeerName, Edge>> = claims.collect();
         let names: Vec<PeerName> = claims.keys().copied().collect();
         let index = |name: &PeerName| names.binary_search(name).ok();
         let links = claims
@@ -68,7 +69,7 @@ impl Graph {
                         let micros = u64::try_from(rtt.as_micros()).unwrap_or(u64::MAX);
                         // Capped far above any round trip, so that sums along paths cannot overflow.
                         let cost = micros.min(u64::from(u32::MAX)) + HOP_COST;
-                        Some(Link { to: index(to)?, rtt, mtu: near.mtu.min(far.mtu), cost })
+                        Some(Hop { to: index(to)?, rtt, mtu: near.mtu.min(far.mtu), cost })
                     })
                     .collect()
             })
@@ -89,17 +90,17 @@ impl Graph {
         self.names[index]
     }
 
-    pub(crate) fn links(&self, index: usize) -> &[Link] {
+    pub(crate) fn links(&self, index: usize) -> &[Hop] {
         &self.links[index]
     }
 
-    pub(crate) fn link(&self, from: usize, to: usize) -> Option<Link> {
+    pub(crate) fn link(&self, from: usize, to: usize) -> Option<Hop> {
         let links = &self.links[from];
         links.binary_search_by_key(&to, |l| l.to).ok().map(|at| links[at])
     }
 
     /// Dijkstra's algorithm; of equal paths the one with fewer hops, then with the lower last relay.
-    pub(crate) fn shortest(&self, root: usize) -> Tree {
+    pub(crate) fn shortest(&self, root: usize) -> Shortest {
         let count = self.names.len();
         let mut best: Vec<Option<(u64, u32, usize)>> = vec![None; count];
         let mut settled = vec![false; count];
@@ -120,7 +121,7 @@ impl Graph {
                 }
             }
         }
-        Tree {
+        Shortest {
             root,
             cost: best.iter().map(|b| b.map(|(cost, ..)| cost)).collect(),
             parent: best.iter().enumerate().map(|(i, b)| b.map(|(.., p)| p).filter(|_| i != root)).collect(),

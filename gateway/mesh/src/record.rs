@@ -4,21 +4,25 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use weave_model::{PeerName, ShortId};
+use weave_model::{NetworkName, PeerName, ShortId};
 use weave_trust::{Identity, VerifiedPeer};
 
-use crate::codec;
+use crate::codec::{self, SignedBytes};
 use crate::graph::Edge;
+use crate::refused::BadContent;
+use crate::version::{Version, hash};
 
 /// The state of one peer as of one version.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Record {
     /// Who says it.
     pub peer: PeerName,
-    /// Grows with each version; starts from the clock, so that a restarted peer supersedes its past.
+    /// Grows with each version.
     pub sequence: u64,
     /// Random at each start of the daemon: tells a restart from a clone.
     pub uid: u64,
+    /// The peer has left the network; the record stays for a while, so that nobody brings back an older one.
+    pub leaving: bool,
     /// The peer's name for people; at most 64 bytes.
     pub nickname: String,
     /// The site it stands in; at most 64 bytes.
@@ -31,7 +35,7 @@ pub struct Record {
     pub wireguard_key: [u8; 32],
     /// Addresses at which it may be dialled; at most 16.
     pub endpoints: Vec<SocketAddr>,
-    /// Its established links; at most 1,024.
+    /// The neighbours that frames pass to; at most 1,024.
     pub neighbours: BTreeMap<PeerName, Edge>,
 }
 
@@ -41,48 +45,32 @@ pub struct Record {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SignedRecord {
     record: Arc<Record>,
-    bytes: Arc<[u8]>,
-    signature: [u8; 64],
+    signed: SignedBytes,
+    hash: u64,
 }
 
-/// Why bytes of a neighbour were refused; they changed nothing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Refused {
-    /// The bytes end too early, go on too long or hold an impossible value.
-    #[error("the message is malformed")]
-    Malformed,
-    /// A kind of message that this version does not know; skipped.
-    #[error("the kind of message is unknown")]
-    UnknownKind,
-    /// The certificate is not of this network.
-    #[error("the certificate is not of this network")]
-    Certificate,
-    /// The record came before its peer's certificate.
-    #[error("the peer's certificate is not known yet")]
-    NoCertificate,
-    /// The record was not signed by its peer.
-    #[error("the record's signature is wrong")]
-    Signature,
-    /// The neighbour speaks no version that we do, or did not say which.
-    #[error("no common version of the messages")]
-    Version,
-    /// As many peers as there are short ids are known already.
-    #[error("too many peers")]
-    Full,
-}
+/// Precedes the signed bytes in what is signed, with the network's name: a signature can mean nothing else.
+const DOMAIN: &[u8; 16] = b"weave record v1\0";
 
 impl SignedRecord {
     /// Signs a record of our own; fields beyond their bounds are cut.
-    pub fn sign(record: Record, identity: &Identity) -> SignedRecord {
+    pub(crate) fn sign(record: Record, identity: &Identity, network: &NetworkName) -> SignedRecord {
         let record = codec::bounded(record);
         let bytes = codec::encode_record(&record);
-        let signature = identity.sign(&bytes);
-        SignedRecord { record: Arc::new(record), bytes: bytes.into(), signature }
+        let signature = identity.sign(&signed_text(network, &bytes));
+        let hash = hash(&bytes);
+        SignedRecord {
+            record: Arc::new(record),
+            signed: SignedBytes { signature, bytes: bytes.into() },
+            hash,
+        }
     }
 
-    pub(crate) fn from_parts(bytes: &[u8], signature: [u8; 64]) -> Result<SignedRecord, Refused> {
-        let record = codec::decode_record(bytes)?;
-        Ok(SignedRecord { record: Arc::new(record), bytes: bytes.into(), signature })
+    /// Reads what a neighbour passed on; the signature is not checked yet.
+    pub(crate) fn read(signed: SignedBytes) -> Result<SignedRecord, BadContent> {
+        let record = codec::decode_record(&signed.bytes).ok_or(BadContent::Malformed)?;
+        let hash = hash(&signed.bytes);
+        Ok(SignedRecord { record: Arc::new(record), signed, hash })
     }
 
     /// What the peer says.
@@ -90,19 +78,27 @@ impl SignedRecord {
         &self.record
     }
 
-    pub(crate) fn bytes(&self) -> &[u8] {
-        &self.bytes
+    pub(crate) fn signed(&self) -> &SignedBytes {
+        &self.signed
     }
 
-    pub(crate) fn signature(&self) -> &[u8; 64] {
-        &self.signature
+    /// The record's version, signed under `certificate`.
+    pub(crate) fn version(&self, certificate: &VerifiedPeer) -> Version {
+        Version { sequence: self.record.sequence, hash: self.hash, ..Version::of_certificate(certificate) }
     }
 
     /// Checks that the peer it names has signed it.
-    pub(crate) fn verify(&self, peer: &VerifiedPeer) -> Result<(), Refused> {
+    pub(crate) fn verify(&self, peer: &VerifiedPeer, network: &NetworkName) -> Result<(), BadContent> {
         if peer.name() != self.record.peer {
-            return Err(Refused::Signature);
+            return Err(BadContent::Signature);
         }
-        peer.verify_signature(&self.bytes, &self.signature).map_err(|_| Refused::Signature)
+        let text = signed_text(network, &self.signed.bytes);
+        peer.verify_signature(&text, &self.signed.signature).map_err(|_| BadContent::Signature)
     }
+}
+
+fn signed_text(network: &NetworkName, bytes: &[u8]) -> Vec<u8> {
+    let network = network.as_str().as_bytes();
+    // A name has at most 63 bytes.
+    [&DOMAIN[..], &[network.len() as u8], network, bytes].concat()
 }

@@ -1,12 +1,15 @@
 //! All records this peer knows: at most one version of each peer, each verified.
 
 use std::collections::BTreeMap;
+use std::time::Instant;
 
 use weave_model::{PeerName, ShortId};
 use weave_trust::{Trust, VerifiedPeer};
 
 use crate::graph::Graph;
-use crate::record::{Refused, SignedRecord};
+use crate::record::SignedRecord;
+use crate::refused::BadContent;
+use crate::version::{self, Version};
 
 /// The verified records of the network.
 ///
@@ -16,7 +19,12 @@ use crate::record::{Refused, SignedRecord};
 #[derive(Debug)]
 pub struct Records {
     trust: Trust,
+    local: PeerName,
     known: BTreeMap<PeerName, Known>,
+    /// What was removed on purpose; neighbours that still hold it must not bring it back.
+    buried: BTreeMap<PeerName, Buried>,
+    /// How often something changed.
+    changes: u64,
 }
 
 #[derive(Debug)]
@@ -25,43 +33,129 @@ struct Known {
     record: Option<SignedRecord>,
 }
 
+#[derive(Debug)]
+struct Buried {
+    version: Version,
+    until: Instant,
+}
+
+/// What became of a certificate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Certified {
+    /// The first of its peer.
+    New,
+    /// Known already.
+    Known,
+    /// It took the place of an older one, whose record is gone.
+    Replaced,
+    /// A later one is known.
+    Outdated,
+    /// It bears this peer's name but another key, and would take the place of ours: refused.
+    Usurper,
+}
+
+/// How a record compares with what was known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum News {
+    /// It was taken.
+    Newer,
+    /// It was known.
+    Same,
+    /// A newer one is known, or its peer was removed since.
+    Older,
+}
+
 impl Records {
-    /// Makes an empty store of the network of `trust`.
-    pub fn new(trust: Trust) -> Records {
-        Records { trust, known: BTreeMap::new() }
+    /// Makes the store of the peer `local`, whose own certificate is the first to be given to it.
+    pub(crate) fn new(trust: Trust, local: PeerName) -> Records {
+        Records { trust, local, known: BTreeMap::new(), buried: BTreeMap::new(), changes: 0 }
     }
 
-    /// Takes a certificate; returns its peer, and whether it was new.
-    pub fn accept_certificate(&mut self, der: &[u8], unix_seconds: u64) -> Result<(PeerName, bool), Refused> {
-        let peer = self.trust.verify(der, unix_seconds).map_err(|_| Refused::Certificate)?;
-        let name = peer.name();
-        // The first certificate of a name stays: the CA issues one, and replacing it would orphan the record.
-        if self.known.contains_key(&name) {
-            return Ok((name, false));
+    /// Takes a certificate.
+    pub(crate) fn accept_certificate(&mut self, der: &[u8]) -> Result<(PeerName, Certified), BadContent> {
+        // The check costs two signatures; most certificates come again and again.
+        if let Some((name, _)) = self.known.iter().find(|(_, k)| k.certificate.certificate() == der) {
+            return Ok((*name, Certified::Known));
         }
-        if self.known.len() >= ShortId::COUNT {
-            return Err(Refused::Full);
-        }
-        self.known.insert(name, Known { certificate: peer, record: None });
-        Ok((name, true))
+        let certificate = self.trust.verify(der).map_err(|_| BadContent::Certificate)?;
+        let name = certificate.name();
+        let outcome = match self.known.get(&name) {
+            // Another certificate for the same key and issue says the same.
+            Some(known)
+                if Version::of_certificate(&known.certificate) == Version::of_certificate(&certificate) =>
+            {
+                return Ok((name, Certified::Known));
+            }
+            Some(known) if !certificate.replaces(&known.certificate) => {
+                return Ok((name, Certified::Outdated));
+            }
+            Some(_) if name == self.local => return Ok((name, Certified::Usurper)),
+            Some(_) => Certified::Replaced,
+            None if self.known.len() >= ShortId::COUNT => return Err(BadContent::Full),
+            None => Certified::New,
+        };
+        self.known.insert(name, Known { certificate, record: None });
+        self.changes += 1;
+        Ok((name, outcome))
     }
 
-    /// Takes a record; returns whether it is newer than what was known.
-    pub fn accept(&mut self, record: SignedRecord) -> Result<bool, Refused> {
-        let known = self.known.get_mut(&record.record().peer).ok_or(Refused::NoCertificate)?;
-        let old = known.record.as_ref().map(|r| r.record().sequence);
-        if old.is_some_and(|old| old >= record.record().sequence) {
-            return Ok(false);
+    /// Takes a record.
+    pub(crate) fn accept(&mut self, record: SignedRecord) -> Result<News, BadContent> {
+        let peer = record.record().peer;
+        let known = self.known.get_mut(&peer).ok_or(BadContent::NoCertificate)?;
+        let version = record.version(&known.certificate);
+        let old = known.record.as_ref().map(|r| r.version(&known.certificate));
+        match old.max(self.buried.get(&peer).map(|b| b.version)) {
+            Some(old) if old == version => return Ok(News::Same),
+            Some(old) if old > version => return Ok(News::Older),
+            _ => {}
         }
         // Checked last: a flood of old versions costs no signature.
-        record.verify(&known.certificate)?;
+        record.verify(&known.certificate, self.trust.network())?;
         known.record = Some(record);
-        Ok(true)
+        self.buried.remove(&peer);
+        self.changes += 1;
+        Ok(News::Newer)
+    }
+
+    /// Forgets a peer and, until then, refuses what was known of it.
+    pub(crate) fn bury(&mut self, peer: PeerName, until: Instant) {
+        if let (Some(version), Some(_)) = (self.version(peer), self.known.get(&peer)) {
+            self.buried.insert(peer, Buried { version, until });
+            // The names of all that ever were must not pile up; the one that would be forgotten first goes.
+            if self.buried.len() > ShortId::COUNT {
+                let first = self.buried.iter().min_by_key(|(_, b)| b.until).map(|(peer, _)| *peer);
+                first.map(|peer| self.buried.remove(&peer));
+            }
+        }
+        self.remove(peer);
+    }
+
+    /// The removed peers that somebody within reach names as a neighbour.
+    pub(crate) fn returned(&self, reached: impl Fn(PeerName) -> bool) -> Vec<PeerName> {
+        if self.buried.is_empty() {
+            return Vec::new();
+        }
+        let named =
+            |peer| self.iter().any(|r| r.record().neighbours.contains_key(peer) && reached(r.record().peer));
+        self.buried.keys().filter(|peer| named(peer)).copied().collect()
+    }
+
+    /// Takes a removed peer back in.
+    pub(crate) fn unbury(&mut self, peer: PeerName) {
+        self.buried.remove(&peer);
+    }
+
+    /// Ends the refusals whose time is over.
+    pub(crate) fn forget_buried(&mut self, now: Instant) {
+        self.buried.retain(|_, b| b.until > now);
     }
 
     /// Forgets a peer.
-    pub fn remove(&mut self, peer: PeerName) {
-        self.known.remove(&peer);
+    pub(crate) fn remove(&mut self, peer: PeerName) {
+        if self.known.remove(&peer).is_some() {
+            self.changes += 1;
+        }
     }
 
     /// The record of a peer.
@@ -69,43 +163,50 @@ impl Records {
         self.known.get(&peer)?.record.as_ref()
     }
 
+    /// All records, by name.
+    pub fn iter(&self) -> impl Iterator<Item = &SignedRecord> {
+        self.known.values().filter_map(|k| k.record.as_ref())
+    }
+
     /// The certificate of a peer.
     pub fn certificate(&self, peer: PeerName) -> Option<&VerifiedPeer> {
         Some(&self.known.get(&peer)?.certificate)
     }
 
-    /// The versions of all records, by peer.
-    pub fn summary(&self) -> Vec<(PeerName, u64)> {
-        self.iter().map(|r| (r.record().peer, r.record().sequence)).collect()
+    /// The version of a peer's record.
+    pub fn version(&self, peer: PeerName) -> Option<Version> {
+        let known = self.known.get(&peer)?;
+        Some(known.record.as_ref()?.version(&known.certificate))
     }
 
-    /// A hash of [`Records::summary`] (FNV-1a, 64 bits): neighbours with equal hashes know the same.
-    ///
-    /// Members could make two summaries collide, and would only keep themselves from being told news.
+    /// The versions of all records, by name.
+    pub fn versions(&self) -> impl Iterator<Item = (PeerName, Version)> {
+        self.known.iter().filter_map(|(peer, k)| Some((*peer, k.record.as_ref()?.version(&k.certificate))))
+    }
+
+    /// A hash of [`Records::versions`]: neighbours with equal hashes know the same.
     pub fn digest(&self) -> u64 {
-        let step = |hash: u64, octet: u8| (hash ^ u64::from(octet)).wrapping_mul(0x100_0000_01b3);
-        self.summary()
-            .into_iter()
-            .flat_map(|(peer, sequence)| peer.octets().into_iter().chain(sequence.to_be_bytes()))
-            .fold(0xcbf2_9ce4_8422_2325, step)
-    }
-
-    /// The peers whose records are newer here than in a neighbour's summary, or missing there.
-    pub fn newer_than(&self, summary: &[(PeerName, u64)]) -> Vec<PeerName> {
-        let theirs: BTreeMap<_, _> = summary.iter().copied().collect();
-        self.summary()
-            .into_iter()
-            .filter(|(peer, sequence)| theirs.get(peer).is_none_or(|their| their < sequence))
-            .map(|(peer, _)| peer)
-            .collect()
+        version::digest(self.versions())
     }
 
     /// The graph of links that the records claim.
     pub fn graph(&self) -> Graph {
-        Graph::new(&self.iter().map(|r| (r.record().peer, r.record().neighbours.clone())).collect())
+        Graph::new(self.iter().map(|r| (r.record().peer, &r.record().neighbours)))
     }
 
-    fn iter(&self) -> impl Iterator<Item = &SignedRecord> {
-        self.known.values().filter_map(|k| k.record.as_ref())
+    /// Whether a version offered by others is newer than what is known, or was removed.
+    pub(crate) fn lacks(&self, peer: PeerName, offered: Version) -> bool {
+        let certificate = self.certificate(peer).map(Version::of_certificate);
+        let buried = self.buried.get(&peer).map(|b| b.version);
+        self.version(peer).max(certificate).max(buried).is_none_or(|own| own < offered)
+    }
+
+    /// How often something changed.
+    pub(crate) fn changes(&self) -> u64 {
+        self.changes
+    }
+
+    pub(crate) fn trust(&self) -> &Trust {
+        &self.trust
     }
 }

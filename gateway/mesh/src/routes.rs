@@ -5,31 +5,31 @@ use std::time::Duration;
 
 use weave_model::PeerName;
 
-use crate::graph::{Graph, Tree};
+use crate::graph::{Graph, Shortest};
 
 /// How a peer is reached over the graph.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Path {
+pub(crate) struct Path {
     /// The neighbour to hand its datagrams to.
-    pub next_hop: PeerName,
+    pub(crate) next_hop: PeerName,
     /// Another neighbour whose own path does not lead back here.
-    pub alternate: Option<PeerName>,
+    pub(crate) alternate: Option<PeerName>,
     /// The relays, nearest first.
-    pub via: Vec<PeerName>,
+    pub(crate) via: Vec<PeerName>,
     /// Sum of the round trips along the path.
-    pub rtt: Duration,
+    pub(crate) rtt: Duration,
     /// The largest UDP payload that passes every hop, in bytes.
-    pub mtu: u16,
+    pub(crate) mtu: u16,
 }
 
 /// The paths from `local` to every peer it can reach.
 ///
 /// Every peer follows its own shortest path, and every hop of it comes nearer by the cost of a link: so a datagram
 /// that follows `next_hop` from peer to peer arrives, when all know the same graph.
-pub fn paths(graph: &Graph, local: PeerName) -> BTreeMap<PeerName, Path> {
+pub(crate) fn paths(graph: &Graph, local: PeerName) -> BTreeMap<PeerName, Path> {
     let Some(local) = graph.index(local) else { return BTreeMap::new() };
     let own = graph.shortest(local);
-    let neighbours: BTreeMap<usize, Tree> =
+    let neighbours: BTreeMap<usize, Shortest> =
         graph.links(local).iter().map(|link| (link.to, graph.shortest(link.to))).collect();
     own.order
         .iter()
@@ -45,7 +45,7 @@ pub fn paths(graph: &Graph, local: PeerName) -> BTreeMap<PeerName, Path> {
 }
 
 /// Reads one path off the tree.
-fn walk(graph: &Graph, own: &Tree, to: usize) -> Option<Path> {
+fn walk(graph: &Graph, own: &Shortest, to: usize) -> Option<Path> {
     let (mut via, mut rtt, mut mtu, mut at) = (Vec::new(), Duration::ZERO, u16::MAX, to);
     while let Some(parent) = own.parent[at] {
         let link = graph.link(parent, at)?;
@@ -67,8 +67,8 @@ fn walk(graph: &Graph, own: &Tree, to: usize) -> Option<Path> {
 /// D(N,D) < D(N,E) + D(E,D), keeps it away from the next hop E, which may be what died.
 fn alternate(
     graph: &Graph,
-    own: &Tree,
-    neighbours: &BTreeMap<usize, Tree>,
+    own: &Shortest,
+    neighbours: &BTreeMap<usize, Shortest>,
     next_hop: usize,
     to: usize,
 ) -> Option<usize> {

@@ -1,6 +1,7 @@
 //! What must hold on every graph, whatever links come and go.
 
-mod flood;
+mod links;
+mod network;
 mod records;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -9,7 +10,9 @@ use std::time::Duration;
 use proptest::prelude::*;
 use weave_model::PeerName;
 
-use crate::{Edge, Graph, paths, trees};
+use crate::routes::paths;
+use crate::trees::trees;
+use crate::{Edge, Graph};
 
 type Claims = BTreeMap<PeerName, BTreeMap<PeerName, Edge>>;
 
@@ -20,6 +23,10 @@ fn peer(number: u16) -> PeerName {
 
 fn edge(millis: u64) -> Edge {
     Edge { rtt: Duration::from_millis(millis), mtu: 1400 }
+}
+
+fn graph(claims: &Claims) -> Graph {
+    Graph::new(claims.iter().map(|(peer, edges)| (*peer, edges)))
 }
 
 /// Links as `(one, other, round trip in ms)`, claimed by both ends.
@@ -57,7 +64,7 @@ fn flood(graph: &Graph, root: PeerName) -> BTreeSet<PeerName> {
 
 #[test]
 fn a_cut_off_pair_is_relayed() {
-    let graph = Graph::new(&claims(4, &[(0, 1, 10), (1, 2, 20), (0, 3, 30), (3, 2, 30)]));
+    let graph = graph(&claims(4, &[(0, 1, 10), (1, 2, 20), (0, 3, 30), (3, 2, 30)]));
     let path = &paths(&graph, peer(0))[&peer(2)];
     assert_eq!((path.next_hop, path.alternate), (peer(1), Some(peer(3))));
     assert_eq!((path.via.clone(), path.rtt), (vec![peer(1)], Duration::from_millis(30)));
@@ -66,21 +73,21 @@ fn a_cut_off_pair_is_relayed() {
 #[test]
 fn a_link_counts_when_both_ends_claim_it() {
     let mut claims = claims(2, &[(0, 1, 10)]);
-    assert_eq!(paths(&Graph::new(&claims), peer(0)).len(), 1);
+    assert_eq!(paths(&graph(&claims), peer(0)).len(), 1);
     claims.get_mut(&peer(1)).unwrap().clear();
-    assert!(paths(&Graph::new(&claims), peer(0)).is_empty());
-    assert_eq!(trees(&Graph::new(&claims), peer(0)).len(), 1);
+    assert!(paths(&graph(&claims), peer(0)).is_empty());
+    assert_eq!(trees(&graph(&claims), peer(0)).len(), 1);
 }
 
 #[test]
 fn a_relay_must_be_worth_its_hop() {
-    let graph = Graph::new(&claims(3, &[(0, 2, 20), (0, 1, 10), (1, 2, 10)]));
+    let graph = graph(&claims(3, &[(0, 2, 20), (0, 1, 10), (1, 2, 10)]));
     assert!(paths(&graph, peer(0))[&peer(2)].via.is_empty());
 }
 
 #[test]
 fn strangers_have_no_paths() {
-    let graph = Graph::new(&claims(2, &[(0, 1, 1)]));
+    let graph = graph(&claims(2, &[(0, 1, 1)]));
     assert!(paths(&graph, peer(9)).is_empty() && trees(&graph, peer(9)).is_empty());
 }
 
@@ -88,7 +95,7 @@ fn strangers_have_no_paths() {
 fn large_networks_share_one_tree() {
     let ring: Vec<_> = (0..100).flat_map(|n| [(n, (n + 1) % 100, 5), (n, (n * 7 + 3) % 100, 9)]).collect();
     let ring: Vec<_> = ring.into_iter().filter(|(a, b, _)| a != b).collect();
-    let graph = Graph::new(&claims(100, &ring));
+    let graph = graph(&claims(100, &ring));
     for root in [0, 1, 50, 99] {
         assert_eq!(flood(&graph, peer(root)).len(), 100);
     }
@@ -103,7 +110,7 @@ proptest! {
         for (from, to) in one_sided {
             claims.get_mut(&peer(from)).unwrap().insert(peer(to), edge(1));
         }
-        let graph = Graph::new(&claims);
+        let graph = graph(&claims);
         let all: BTreeMap<_, _> = (0..10).map(|n| (peer(n), paths(&graph, peer(n)))).collect();
         for (&from, routes) in &all {
             let mut expected = connected(&claims, from);

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use weave_model::{PeerName, Tree};
 
-use crate::graph::{self, Graph};
+use crate::graph::{Graph, Shortest};
 
 /// Up to here every root has its own shortest path tree; above, all share one, so that the work stays linear.
 const OWN_TREES: usize = 64;
@@ -12,7 +12,7 @@ const OWN_TREES: usize = 64;
 /// The place of `local` in the tree of every root it can reach, itself included.
 ///
 /// A pure function of the graph: peers that know the same graph see the same trees.
-pub fn trees(graph: &Graph, local: PeerName) -> BTreeMap<PeerName, Tree> {
+pub(crate) fn trees(graph: &Graph, local: PeerName) -> BTreeMap<PeerName, Tree> {
     let Some(local) = graph.index(local) else { return BTreeMap::new() };
     let reached = graph.shortest(local).order;
     if reached.len() <= OWN_TREES {
@@ -24,17 +24,17 @@ pub fn trees(graph: &Graph, local: PeerName) -> BTreeMap<PeerName, Tree> {
     shared_places(graph, &graph.shortest(centre), local)
 }
 
-fn own_place(graph: &Graph, tree: &graph::Tree, local: usize) -> Tree {
+fn own_place(graph: &Graph, tree: &Shortest, local: usize) -> Tree {
     let names = |indices: Vec<usize>| indices.into_iter().map(|i| graph.name(i)).collect();
     Tree { parent: tree.parent[local].map(|p| graph.name(p)), children: names(children(tree, local)) }
 }
 
-fn children(tree: &graph::Tree, of: usize) -> Vec<usize> {
+fn children(tree: &Shortest, of: usize) -> Vec<usize> {
     (0..tree.parent.len()).filter(|&i| tree.parent[i] == Some(of)).collect()
 }
 
 /// One tree hung up at each root in turn: the neighbour towards the root is the parent, the others are children.
-fn shared_places(graph: &Graph, tree: &graph::Tree, local: usize) -> BTreeMap<PeerName, Tree> {
+fn shared_places(graph: &Graph, tree: &Shortest, local: usize) -> BTreeMap<PeerName, Tree> {
     let below = children(tree, local);
     // Which child of ours each peer hangs below; parents come before children in `order`.
     let mut branch: Vec<Option<usize>> = vec![None; tree.parent.len()];

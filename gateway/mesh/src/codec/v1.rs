@@ -2,292 +2,166 @@
 //!
 //! ```text
 //!   message      = kind(1) body
-//!   1 hello        lowest version(1) highest version(1)
+//!   1 hello        lowest version(1) highest version(1) uid(8)      what follows belongs to later versions
 //!   2 certificate  DER
 //!   3 record       signature(64) signed bytes
-//!   4 digest       hash(8)                        of all (peer, sequence)
-//!   5 summary      { peer(6) sequence(8) } …
+//!   4 digest       hash(8)                          of all names and versions
+//!   5 summary      first(6) last(6) { entry } …     all versions of names from first to last, both included
 //!   6 want         { peer(6) } …
+//!   7 offer        { entry } …
+//!   entry        = peer(6) issue(8) key(8) sequence(8) hash(8)
 //! ```
 //!
-//! Numbers are big-endian; strings and lists carry their length. Nothing may follow the last field.
+//! Numbers are big-endian; strings and lists carry their length. Nothing may follow the last field. Kinds that are not
+//! listed are skipped.
 
-use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::time::Duration;
+mod reader;
+mod record;
 
-use weave_model::{PeerName, ShortId};
+use std::sync::Arc;
 
-use crate::graph::Edge;
-use crate::record::{Record, Refused, SignedRecord};
+use weave_model::PeerName;
 
-/// The longest message: a summary of 4,095 peers takes 57,331 bytes.
+use crate::refused::Refused;
+use crate::version::Version;
+use reader::Reader;
+pub(crate) use record::{MAX_NEIGHBOURS, MIN_MTU, bounded, decode_record, encode_record};
+
+/// The longest message: a summary or offer of [`MAX_SUMMARY`] versions takes 57,013 bytes.
 pub const MAX_MESSAGE: usize = 64 * 1024;
 
-const MAX_TEXT: usize = 64;
-const MAX_ENDPOINTS: usize = 16;
-const MAX_NEIGHBOURS: usize = 1024;
-/// Domain separation: these bytes can be nothing else that a peer signs.
-const RECORD: &[u8; 16] = b"weave record v1\0";
+/// As many versions as one summary or offer holds.
+pub(crate) const MAX_SUMMARY: usize = 1500;
 
 /// What neighbours tell each other.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Message {
-    /// The first message on a link: the versions its sender speaks.
+pub(crate) enum Message {
+    /// The first message on a link.
     Hello {
-        /// The lowest.
+        /// The lowest version its sender speaks.
         lowest: u8,
-        /// The highest.
+        /// The highest version its sender speaks.
         highest: u8,
+        /// The random number of the sender's start.
+        uid: u64,
     },
     /// A peer's certificate, DER.
     Certificate(Vec<u8>),
-    /// A new version of a peer's record.
-    Record(SignedRecord),
+    /// A peer's record.
+    Record(SignedBytes),
     /// A hash of all versions known; equal hashes end the comparison.
     Digest(u64),
-    /// All versions known.
-    Summary(Vec<(PeerName, u64)>),
+    /// All versions known of the names from `first` to `last`.
+    Summary { first: PeerName, last: PeerName, versions: Vec<(PeerName, Version)> },
     /// Peers whose certificate and record are asked for.
     Want(Vec<PeerName>),
+    /// Versions that the sender has and the receiver may ask for.
+    Offer(Vec<(PeerName, Version)>),
+    /// A kind of a later version.
+    Unknown(u8),
+}
+
+/// A record as it travels; what it says is read only after its form was found good.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct SignedBytes {
+    pub(crate) signature: [u8; 64],
+    pub(crate) bytes: Arc<[u8]>,
 }
 
 impl Message {
     /// The message as bytes.
-    pub fn encode(&self) -> Vec<u8> {
+    pub(crate) fn encode(&self) -> Vec<u8> {
         let mut out = Vec::new();
         match self {
-            Message::Hello { lowest, highest } => out.extend([1, *lowest, *highest]),
+            Message::Hello { lowest, highest, uid } => {
+                out.extend([1, *lowest, *highest]);
+                out.extend(uid.to_be_bytes());
+            }
             Message::Certificate(der) => {
                 out.push(2);
                 out.extend(der);
             }
-            Message::Record(record) => {
+            Message::Record(SignedBytes { signature, bytes }) => {
                 out.push(3);
-                out.extend(record.signature());
-                out.extend(record.bytes());
+                out.extend(signature);
+                out.extend(&**bytes);
             }
             Message::Digest(hash) => {
                 out.push(4);
                 out.extend(hash.to_be_bytes());
             }
-            Message::Summary(versions) => {
+            Message::Summary { first, last, versions } => {
                 out.push(5);
-                for (peer, sequence) in versions {
-                    out.extend(peer.octets());
-                    out.extend(sequence.to_be_bytes());
-                }
+                out.extend(first.octets());
+                out.extend(last.octets());
+                write_versions(&mut out, versions);
             }
             Message::Want(peers) => {
                 out.push(6);
                 out.extend(peers.iter().flat_map(|p| p.octets()));
             }
+            Message::Offer(versions) => {
+                out.push(7);
+                write_versions(&mut out, versions);
+            }
+            Message::Unknown(kind) => out.push(*kind),
         }
         out
     }
 
     /// Reads one whole message.
-    pub fn decode(bytes: &[u8]) -> Result<Message, Refused> {
-        let (kind, body) = bytes.split_first().ok_or(Refused::Malformed)?;
+    pub(crate) fn decode(bytes: &[u8]) -> Result<Message, Refused> {
         if bytes.len() > MAX_MESSAGE {
             return Err(Refused::Malformed);
         }
+        let (kind, body) = bytes.split_first().ok_or(Refused::Malformed)?;
         let mut reader = Reader(body);
-        let message = match kind {
-            1 => {
-                let [lowest, highest] = reader.array()?;
-                Message::Hello { lowest, highest }
-            }
-            2 => Message::Certificate(reader.rest().to_vec()),
-            3 => {
-                let signature = reader.array()?;
-                Message::Record(SignedRecord::from_parts(reader.rest(), signature)?)
-            }
-            4 => Message::Digest(u64::from_be_bytes(reader.array()?)),
-            5 => {
-                let mut versions = Vec::with_capacity(body.len() / 14);
-                while !reader.0.is_empty() {
-                    versions.push((reader.peer()?, u64::from_be_bytes(reader.array()?)));
-                }
-                Message::Summary(versions)
-            }
-            6 => {
-                let mut peers = Vec::with_capacity(body.len() / 6);
-                while !reader.0.is_empty() {
-                    peers.push(reader.peer()?);
-                }
-                Message::Want(peers)
-            }
-            _ => return Err(Refused::UnknownKind),
-        };
-        reader.end()?;
-        Ok(message)
+        read(*kind, &mut reader).filter(|_| reader.0.is_empty()).ok_or(Refused::Malformed)
     }
 }
 
-/// Cuts what is longer than the format allows.
-pub(crate) fn bounded(mut record: Record) -> Record {
-    for text in [&mut record.nickname, &mut record.site, &mut record.version] {
-        let end = (0..=MAX_TEXT.min(text.len())).rev().find(|&at| text.is_char_boundary(at)).unwrap_or(0);
-        text.truncate(end);
-    }
-    record.endpoints.truncate(MAX_ENDPOINTS);
-    record.neighbours = record
-        .neighbours
-        .into_iter()
-        .take(MAX_NEIGHBOURS)
-        .map(|(peer, edge)| (peer, Edge { rtt: Duration::from_micros(micros(edge.rtt).into()), ..edge }))
-        .collect();
-    record
-}
-
-/// The bytes that are signed.
-pub(crate) fn encode_record(record: &Record) -> Vec<u8> {
-    // Destructured, so that a new field does not compile until somebody decides about it here.
-    let Record {
-        peer,
-        sequence,
-        uid,
-        nickname,
-        site,
-        version,
-        short_id,
-        wireguard_key,
-        endpoints,
-        neighbours,
-    } = record;
-    let mut out = RECORD.to_vec();
-    out.extend(peer.octets());
-    out.extend(sequence.to_be_bytes());
-    out.extend(uid.to_be_bytes());
-    for text in [nickname, site, version] {
-        out.push(text.len() as u8);
-        out.extend(text.as_bytes());
-    }
-    // The broadcast number stands for "none yet".
-    out.extend(short_id.unwrap_or(ShortId::BROADCAST).number().to_be_bytes());
-    out.extend(wireguard_key);
-    out.push(endpoints.len() as u8);
-    for endpoint in endpoints {
-        match endpoint.ip() {
-            IpAddr::V4(ip) => {
-                out.push(4);
-                out.extend(ip.octets());
-            }
-            IpAddr::V6(ip) => {
-                out.push(6);
-                out.extend(ip.octets());
-            }
+fn read(kind: u8, reader: &mut Reader<'_>) -> Option<Message> {
+    Some(match kind {
+        1 => {
+            let [lowest, highest] = reader.array()?;
+            let uid = reader.u64()?;
+            reader.rest();
+            Message::Hello { lowest, highest, uid }
         }
-        out.extend(endpoint.port().to_be_bytes());
-    }
-    out.extend((neighbours.len() as u16).to_be_bytes());
-    for (peer, edge) in neighbours {
-        out.extend(peer.octets());
-        out.extend(micros(edge.rtt).to_be_bytes());
-        out.extend(edge.mtu.to_be_bytes());
-    }
-    out
-}
-
-pub(crate) fn decode_record(bytes: &[u8]) -> Result<Record, Refused> {
-    let mut reader = Reader(bytes);
-    if reader.array()? != *RECORD {
-        return Err(Refused::Malformed);
-    }
-    let peer = reader.peer()?;
-    let sequence = u64::from_be_bytes(reader.array()?);
-    let uid = u64::from_be_bytes(reader.array()?);
-    let (nickname, site, version) = (reader.text()?, reader.text()?, reader.text()?);
-    let number = u16::from_be_bytes(reader.array()?);
-    let short_id = ShortId::new(number);
-    if short_id.is_none() && number != ShortId::BROADCAST.number() {
-        return Err(Refused::Malformed);
-    }
-    let wireguard_key = reader.array()?;
-    let [count] = reader.array()?;
-    if usize::from(count) > MAX_ENDPOINTS {
-        return Err(Refused::Malformed);
-    }
-    let endpoints = (0..count).map(|_| reader.endpoint()).collect::<Result<_, _>>()?;
-    let count = usize::from(u16::from_be_bytes(reader.array()?));
-    let mut neighbours = BTreeMap::new();
-    if count > MAX_NEIGHBOURS {
-        return Err(Refused::Malformed);
-    }
-    for _ in 0..count {
-        let name = reader.peer()?;
-        let rtt = Duration::from_micros(u32::from_be_bytes(reader.array()?).into());
-        let edge = Edge { rtt, mtu: u16::from_be_bytes(reader.array()?) };
-        // One spelling only: ascending, each once, and nobody is its own neighbour.
-        let ascending = neighbours.last_key_value().is_none_or(|(last, _)| *last < name);
-        if !ascending || name == peer {
-            return Err(Refused::Malformed);
+        2 => Message::Certificate(reader.rest().to_vec()),
+        3 => Message::Record(SignedBytes { signature: reader.array()?, bytes: reader.rest().into() }),
+        4 => Message::Digest(reader.u64()?),
+        5 => {
+            Message::Summary { first: reader.peer()?, last: reader.peer()?, versions: read_versions(reader)? }
         }
-        neighbours.insert(name, edge);
-    }
-    reader.end()?;
-    Ok(Record {
-        peer,
-        sequence,
-        uid,
-        nickname,
-        site,
-        version,
-        short_id,
-        wireguard_key,
-        endpoints,
-        neighbours,
+        6 => {
+            let mut peers = Vec::with_capacity(reader.0.len() / 6);
+            while !reader.0.is_empty() {
+                peers.push(reader.peer()?);
+            }
+            Message::Want(peers)
+        }
+        7 => Message::Offer(read_versions(reader)?),
+        kind => {
+            reader.rest();
+            Message::Unknown(kind)
+        }
     })
 }
 
-/// Up to 71 minutes; a longer round trip is no link.
-fn micros(rtt: Duration) -> u32 {
-    u32::try_from(rtt.as_micros()).unwrap_or(u32::MAX)
+fn write_versions(out: &mut Vec<u8>, versions: &[(PeerName, Version)]) {
+    for (peer, Version { issue, key, sequence, hash }) in versions {
+        out.extend(peer.octets());
+        out.extend([issue, key, sequence, hash].into_iter().flat_map(|n| n.to_be_bytes()));
+    }
 }
 
-/// What is left to read.
-struct Reader<'a>(&'a [u8]);
-
-impl<'a> Reader<'a> {
-    fn take(&mut self, length: usize) -> Result<&'a [u8], Refused> {
-        let (head, rest) = self.0.split_at_checked(length).ok_or(Refused::Malformed)?;
-        self.0 = rest;
-        Ok(head)
+fn read_versions(reader: &mut Reader<'_>) -> Option<Vec<(PeerName, Version)>> {
+    let mut versions = Vec::with_capacity(reader.0.len() / 38);
+    while !reader.0.is_empty() {
+        let peer = reader.peer()?;
+        let (issue, key) = (reader.u64()?, reader.u64()?);
+        versions.push((peer, Version { issue, key, sequence: reader.u64()?, hash: reader.u64()? }));
     }
-
-    fn array<const N: usize>(&mut self) -> Result<[u8; N], Refused> {
-        let (head, rest) = self.0.split_first_chunk().ok_or(Refused::Malformed)?;
-        self.0 = rest;
-        Ok(*head)
-    }
-
-    fn rest(&mut self) -> &'a [u8] {
-        std::mem::take(&mut self.0)
-    }
-
-    fn end(&self) -> Result<(), Refused> {
-        if self.0.is_empty() { Ok(()) } else { Err(Refused::Malformed) }
-    }
-
-    fn peer(&mut self) -> Result<PeerName, Refused> {
-        self.array().map(PeerName::new)
-    }
-
-    /// A short text without control characters: it is shown on terminals.
-    fn text(&mut self) -> Result<String, Refused> {
-        let [length] = self.array()?;
-        let text = std::str::from_utf8(self.take(length.into())?).map_err(|_| Refused::Malformed)?;
-        let fine = text.len() <= MAX_TEXT && !text.chars().any(char::is_control);
-        if fine { Ok(text.to_owned()) } else { Err(Refused::Malformed) }
-    }
-
-    fn endpoint(&mut self) -> Result<SocketAddr, Refused> {
-        let ip = match self.array()? {
-            [4] => IpAddr::from(Ipv4Addr::from(self.array::<4>()?)),
-            [6] => IpAddr::from(Ipv6Addr::from(self.array::<16>()?)),
-            _ => return Err(Refused::Malformed),
-        };
-        Ok(SocketAddr::new(ip, u16::from_be_bytes(self.array()?)))
-    }
+    Some(versions)
 }

@@ -1,0 +1,102 @@
+//! The routes: computed from the records after a short rest, and published when they differ.
+//!
+//! One change in a quiet network is followed at once. When more come, each waits for company (RFC 8405): a failed node
+//! is told of by all its neighbours, and half of that news gives no better routes than all of it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use weave_model::{Neighbour, PeerName, PeerRoute, Routes, ShortId};
+
+use crate::records::Records;
+use crate::routes::{Path, paths};
+use crate::short_ids::ShortIds;
+use crate::trees::trees;
+
+/// Without a change for this long the network is quiet (RFC 8405's HOLDDOWN, shorter as our news travel faster).
+const QUIET: Duration = Duration::from_millis(200);
+
+/// The waits after the first, second, … change of a restless time; the last stays.
+const WAITS: [Duration; 4] =
+    [Duration::ZERO, Duration::from_millis(20), Duration::from_millis(20), Duration::from_millis(50)];
+
+/// The last published routes, and when to look again.
+#[derive(Debug)]
+pub(crate) struct Picture {
+    routes: Arc<Routes>,
+    /// When the routes are to be computed.
+    due: Option<Instant>,
+    changed: Option<Instant>,
+    /// Computations since it was quiet.
+    run: usize,
+}
+
+impl Picture {
+    pub(crate) fn new(local: PeerName, short_id: Option<ShortId>) -> Picture {
+        let routes = Routes {
+            version: 0,
+            local,
+            local_short_id: short_id,
+            peers: BTreeMap::new(),
+            neighbours: BTreeMap::new(),
+            trees: BTreeMap::new(),
+        };
+        Picture { routes: Arc::new(routes), due: None, changed: None, run: 0 }
+    }
+
+    /// Something the routes follow from has changed.
+    pub(crate) fn stale(&mut self, now: Instant) {
+        if self.changed.is_none_or(|at| now >= at + QUIET) {
+            self.run = 0;
+        }
+        self.changed = Some(now);
+        self.due.get_or_insert(now + WAITS[self.run.min(WAITS.len() - 1)]);
+    }
+
+    /// What failed must not be used for a moment longer.
+    pub(crate) fn hurry(&mut self, now: Instant) {
+        self.due = Some(now);
+    }
+
+    pub(crate) fn due_at(&self) -> Option<Instant> {
+        self.due
+    }
+
+    /// Computes the routes; returns them when they differ from the last.
+    pub(crate) fn compute(
+        &mut self,
+        records: &Records,
+        short_ids: &ShortIds,
+        neighbours: BTreeMap<PeerName, Neighbour>,
+    ) -> Option<Arc<Routes>> {
+        self.due = None;
+        self.run += 1;
+        let local = self.routes.local;
+        let graph = records.graph();
+        let route = |(peer, path): (PeerName, Path)| {
+            let record = records.get(peer)?.record();
+            let Path { next_hop, alternate, via, rtt, mtu } = path;
+            let short_id = record.short_id.filter(|id| short_ids.owns(peer, *id));
+            let (nickname, wireguard_key) = (record.nickname.clone(), record.wireguard_key);
+            Some((peer, PeerRoute { short_id, nickname, wireguard_key, next_hop, alternate, via, rtt, mtu }))
+        };
+        let routes = Routes {
+            version: self.routes.version,
+            local,
+            local_short_id: short_ids.own(),
+            peers: paths(&graph, local).into_iter().filter_map(route).collect(),
+            neighbours,
+            trees: trees(&graph, local),
+        };
+        if routes == *self.routes {
+            return None;
+        }
+        self.routes = Arc::new(Routes { version: routes.version + 1, ..routes });
+        Some(self.routes.clone())
+    }
+
+    pub(crate) fn routes(&self) -> Arc<Routes> {
+        self.routes.clone()
+    }
+}
