@@ -4,15 +4,24 @@
 //! decides nothing about who is linked to whom.
 //!
 //! Not here: reading the socket (the data threads do, and [`Port::deliver`] what is QUIC's), data, relays, status pages.
-#![allow(dead_code, reason = "nothing dials yet")]
-#![allow(clippy::disallowed_methods, reason = "shell: clock and sockets")]
+#![expect(clippy::disallowed_methods, reason = "shell: clock and sockets")]
 
+mod dial;
 mod error;
+mod link;
+mod links;
+mod outbox;
+mod peering;
 mod port;
 mod quic;
+mod reason;
+mod restart;
+mod task;
 mod tls;
 
 pub use error::PeeringError;
+pub use outbox::Event;
+pub use peering::{Config, Counters, Peering, Refusal, Status};
 pub use port::{Port, PortCounters};
 
 #[cfg(test)]

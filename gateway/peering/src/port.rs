@@ -62,8 +62,9 @@ struct Queue {
     runs: VecDeque<RecvMeta>,
     /// The runs' bytes, back to back.
     bytes: VecDeque<u8>,
-    /// The endpoint's task, while it waits for the queue to fill. Under the queue's lock, so no wake-up is lost.
-    waker: Option<Waker>,
+    /// The endpoint's task, while it waits for the queue to fill. Under the queue's lock, so no wake-up is lost. There
+    /// are two for a moment when one endpoint ends and the next begins.
+    wakers: Vec<Waker>,
 }
 
 #[derive(Default)]
@@ -127,11 +128,9 @@ impl Port {
             queue.runs.push_back(meta(run.len()));
             taken += count(run, stride);
         }
-        let waker = queue.waker.take();
+        let wakers = std::mem::take(&mut queue.wakers);
         drop(queue);
-        if let Some(waker) = waker {
-            waker.wake();
-        }
+        wakers.into_iter().for_each(Waker::wake);
         self.counts.delivered.fetch_add(taken, Relaxed);
         self.counts.dropped_full.fetch_add(dropped, Relaxed);
     }
@@ -228,7 +227,9 @@ impl AsyncUdpSocket for Port {
         if filled > 0 {
             return Poll::Ready(Ok(filled));
         }
-        queue.waker = Some(cx.waker().clone());
+        if !queue.wakers.iter().any(|waker| waker.will_wake(cx.waker())) {
+            queue.wakers.push(cx.waker().clone());
+        }
         Poll::Pending
     }
 

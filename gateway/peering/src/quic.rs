@@ -13,6 +13,7 @@ use weave_trust::{Identity, Trust};
 
 use crate::error::PeeringError;
 use crate::port::{MAX_DATAGRAM, Port};
+use crate::restart::{self, RandomIds};
 use crate::tls;
 
 /// A link without traffic stays alive by one small datagram a second.
@@ -56,7 +57,8 @@ pub(crate) fn endpoint(
     let mut client = ClientConfig::new(Arc::new(crypto));
     client.transport_config(transport);
 
-    let mut config = EndpointConfig::default();
+    let mut config = EndpointConfig::new(restart::reset_key(identity));
+    config.cid_generator(|| Box::new(RandomIds::new()));
     // The shared port tells QUIC by this bit (RFC 9287 would let peers clear it).
     config.grease_quic_bit(false);
     config.max_udp_payload_size(MAX_DATAGRAM as u16).expect("above QUIC's minimum of 1,200");

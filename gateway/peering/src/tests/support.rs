@@ -3,14 +3,17 @@
 use std::io::IoSliceMut;
 use std::net::{Ipv6Addr, SocketAddr, UdpSocket};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use quinn::udp::{RecvMeta, UdpSocketState};
 use tokio::io::Interest;
-use weave_model::{NetworkName, Train};
+use tokio::sync::{oneshot, watch};
+use weave_mesh::Remembered;
+use weave_model::{Adjacency, Forwarding, NetworkName, PeerName, Target, Train};
 use weave_trust::{IdentityKey, Membership, NetworkCa};
 
-use crate::Port;
+use crate::{Config, Event, Peering, Port, Status};
 
 pub(super) const DEADLINE: Duration = Duration::from_secs(20);
 
@@ -26,8 +29,9 @@ pub(super) fn member(ca: u8, seed: u8) -> Membership {
 pub(super) struct Wire {
     pub(super) port: Arc<Port>,
     pub(super) address: SocketAddr,
-    stop: Option<tokio::sync::oneshot::Sender<()>>,
+    stop: Option<oneshot::Sender<()>>,
     reader: Option<std::thread::JoinHandle<()>>,
+    deaf: Arc<AtomicBool>,
 }
 
 impl Wire {
@@ -45,10 +49,16 @@ impl Wire {
         if address.ip().is_unspecified() {
             address = SocketAddr::from(([127, 0, 0, 1], address.port()));
         }
-        let (stop, stopped) = tokio::sync::oneshot::channel();
-        let to = port.clone();
-        let reader = std::thread::spawn(move || read(socket, &to, stopped));
-        Wire { port, address, stop: Some(stop), reader: Some(reader) }
+        let (stop, stopped) = oneshot::channel();
+        let deaf = Arc::new(AtomicBool::new(false));
+        let (to, not) = (port.clone(), deaf.clone());
+        let reader = std::thread::spawn(move || read(socket, &to, &not, stopped));
+        Wire { port, address, stop: Some(stop), reader: Some(reader), deaf }
+    }
+
+    /// From here on nothing that arrives is heard, as if the others had lost their power.
+    pub(super) fn deafen(&self) {
+        self.deaf.store(true, Relaxed);
     }
 }
 
@@ -62,7 +72,7 @@ impl Drop for Wire {
     }
 }
 
-fn read(socket: UdpSocket, port: &Port, stopped: tokio::sync::oneshot::Receiver<()>) {
+fn read(socket: UdpSocket, port: &Port, deaf: &AtomicBool, stopped: oneshot::Receiver<()>) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         let state = UdpSocketState::new((&socket).into()).unwrap();
@@ -77,6 +87,9 @@ fn read(socket: UdpSocket, port: &Port, stopped: tokio::sync::oneshot::Receiver<
                     Ok(meta[0])
                 });
                 let Ok(meta) = received else { continue };
+                if deaf.load(Relaxed) {
+                    continue;
+                }
                 let ecn = meta.ecn.map_or(0, |ecn| ecn as u8);
                 let bytes = &buffer[..meta.len];
                 let stride = meta.stride.max(1);
@@ -100,4 +113,89 @@ pub(super) async fn wait_until<T>(what: &str, mut condition: impl AsyncFnMut() -
         assert!(Instant::now() < deadline, "within {DEADLINE:?} not: {what}");
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
+}
+
+/// A peer on a socket of its own.
+pub(super) struct Node {
+    pub(super) wire: Wire,
+    pub(super) name: PeerName,
+    pub(super) peering: Peering,
+    forwarding: watch::Receiver<Option<Arc<Forwarding>>>,
+    remembered: watch::Receiver<Remembered>,
+}
+
+impl Node {
+    /// Starts the peer of key `seed` in the network of CA `ca`.
+    pub(super) fn start(ca: u8, seed: u8, targets: &[SocketAddr]) -> Node {
+        Node::start_on(Wire::open(), ca, seed, targets)
+    }
+
+    pub(super) fn start_on(wire: Wire, ca: u8, seed: u8, targets: &[SocketAddr]) -> Node {
+        static STARTS: AtomicU64 = AtomicU64::new(1);
+        let start = STARTS.fetch_add(1, Relaxed);
+        let membership = member(ca, seed);
+        let name = membership.identity.name();
+        let mesh = weave_mesh::Config {
+            nickname: format!("peer-{seed}"),
+            site: String::new(),
+            version: "test".to_owned(),
+            wireguard_key: [seed; 32],
+            uid: start,
+            port: 6783,
+            short_id: None,
+            sequence: start << 20,
+            endpoints: vec![wire.address],
+            targets: targets.iter().copied().map(Target::from).collect(),
+            discovery: false,
+            connection_limit: 100,
+        };
+        let config = Config { mesh, membership, seed: [seed; 32] };
+        let (peering, mut events) = Peering::start(config, wire.port.clone()).unwrap();
+        let (pictures, forwarding) = watch::channel(None);
+        let (remember, remembered) = watch::channel(Remembered::default());
+        tokio::spawn(async move {
+            while let Some(event) = events.recv().await {
+                match event {
+                    Event::Forwarding(picture) => drop(pictures.send(Some(picture))),
+                    Event::Persist(what) => drop(remember.send(what)),
+                    Event::ShortIdFreed(_) => {}
+                    Event::Clone(name) => panic!("{name} is no clone"),
+                }
+            }
+        });
+        Node { wire, name, peering, forwarding, remembered }
+    }
+
+    pub(super) async fn status(&self) -> Status {
+        self.peering.status().await.unwrap()
+    }
+
+    pub(super) fn remembered(&self) -> Remembered {
+        self.remembered.borrow().clone()
+    }
+
+    /// The newest picture, once there is one.
+    pub(super) fn forwarding(&self) -> Option<Arc<Forwarding>> {
+        self.forwarding.borrow().clone()
+    }
+
+    pub(super) fn adjacency(&self, peer: &Node) -> Option<Adjacency> {
+        self.forwarding()?.adjacencies.get(&peer.name).cloned()
+    }
+
+    /// Whether this peer can send to the other, and over how many relays.
+    pub(super) fn relays_to(&self, peer: &Node) -> Option<usize> {
+        Some(self.forwarding()?.routes.peers.get(&peer.name)?.via.len())
+    }
+}
+
+/// Waits until the two see each other as neighbours over one link; returns both ends of it.
+pub(super) async fn linked(a: &Node, b: &Node) -> (Adjacency, Adjacency) {
+    wait_until("linked", async || {
+        let (to_b, to_a) = (a.adjacency(b)?, b.adjacency(a)?);
+        let one_link =
+            a.status().await.counters.links >= 1 && to_b.relay_keys.send == to_a.relay_keys.receive;
+        (one_link && a.relays_to(b) == Some(0) && b.relays_to(a) == Some(0)).then_some((to_b, to_a))
+    })
+    .await
 }
