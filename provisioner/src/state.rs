@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use nix::fcntl::{Flock, FlockArg};
 use serde::{Deserialize, Serialize};
 
-use crate::fleet::{CloudKind, Topology};
+use crate::fleet::{CloudKind, Fleet, Topology};
 
 /// What is remembered of a fleet besides its keys.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -34,6 +34,20 @@ pub struct HostRecord {
     pub peer: String,
     /// The issue number of its certificate: unix seconds at which it was made, or one more than the one before.
     pub issue: u64,
+}
+
+impl FleetState {
+    /// The state at the start of an `up`: what was remembered of the hosts that are still wanted.
+    pub fn next(
+        saved: Option<&FleetState>,
+        clouds: Vec<CloudKind>,
+        topology: Topology,
+        fleet: &Fleet,
+    ) -> FleetState {
+        let mut hosts = saved.map(|saved| saved.hosts.clone()).unwrap_or_default();
+        hosts.retain(|name, _| fleet.hosts.iter().any(|host| host.name == *name));
+        FleetState { version: 1, clouds, topology, hosts }
+    }
 }
 
 /// Why the state cannot be used.

@@ -1,7 +1,10 @@
 //! Tests of the whole crate.
 
 mod cli;
+mod engine;
 mod journal;
 mod plan;
 mod quote;
+mod ssh_netns;
 mod state;
+mod world;

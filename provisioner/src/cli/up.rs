@@ -40,13 +40,7 @@ pub(super) async fn run(global: &Global, args: &UpArgs) -> Result<u8, Failure> {
         return Err(refused);
     }
 
-    let mut state = FleetState {
-        version: 1,
-        clouds,
-        topology,
-        hosts: context.saved.as_ref().map(|saved| saved.hosts.clone()).unwrap_or_default(),
-    };
-    state.hosts.retain(|name, _| desired.fleet.hosts.iter().any(|host| host.name == *name));
+    let mut state = FleetState::next(context.saved.as_ref(), clouds, topology, &desired.fleet);
     if context.saved.as_ref() != Some(&state) {
         context.dir.put_fleet(&state)?;
     }

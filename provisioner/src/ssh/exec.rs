@@ -28,6 +28,7 @@ impl Session {
     ///
     /// Input is fed and output drained at once, and the channel is closed on every way out: one undrained channel stalls
     /// the whole connection, one unclosed channel takes one of the ten that sshd allows (sshd_config(5), MaxSessions).
+    /// A command that exceeds `limit` ends the connection.
     pub async fn exec(
         &self,
         command: impl Into<Vec<u8>>,
@@ -75,6 +76,11 @@ impl Session {
         };
         let outcome = timeout(limit, run).await;
         let _ = timeout(CLOSE_LIMIT, writer.close()).await;
+        if outcome.is_err() {
+            // sshd lets a command without a terminal run on and keeps its channel taken; only a new connection starts
+            // from a clean slate.
+            self.close().await;
+        }
         outcome.map_err(late)?
     }
 }

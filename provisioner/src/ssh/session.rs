@@ -1,6 +1,7 @@
 //! One authenticated connection to one host.
 
 use std::borrow::Cow;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -24,6 +25,8 @@ pub(super) const CLOSE_LIMIT: Duration = Duration::from_secs(2);
 /// A connection as root to a host that has shown the one key it may have.
 pub struct Session {
     pub(super) handle: client::Handle<Pinned>,
+    /// Our goodbye is said; the connection itself ends a moment later.
+    ended: AtomicBool,
 }
 
 impl Session {
@@ -35,11 +38,12 @@ impl Session {
 
     /// Whether the connection has ended.
     pub fn is_closed(&self) -> bool {
-        self.handle.is_closed()
+        self.ended.load(Ordering::Relaxed) || self.handle.is_closed()
     }
 
     /// Says goodbye.
     pub async fn close(&self) {
+        self.ended.store(true, Ordering::Relaxed);
         let farewell = self.handle.disconnect(russh::Disconnect::ByApplication, "", "");
         // The connection ends either way.
         let _ = timeout(CLOSE_LIMIT, farewell).await;
@@ -70,7 +74,7 @@ impl Session {
         };
         let key = PrivateKeyWithHashAlg::new(Arc::new(login.operator.clone()), None);
         if handle.authenticate_publickey("root", key).await?.success() {
-            Ok(Session { handle })
+            Ok(Session { handle, ended: AtomicBool::new(false) })
         } else if handle.is_closed() {
             // russh reports a connection that broke meanwhile as a refusal.
             Err(SshError::Lost)

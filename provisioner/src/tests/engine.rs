@@ -1,0 +1,241 @@
+//! Whole runs against a cloud in memory: whatever fails or dies at whatever moment, the next run finishes the work.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use cloud_core::{Cloud, Observed};
+
+use super::world::{Blow, Flaky, Fuse, World};
+use crate::apply::{Engine, Owner};
+use crate::desired::{Desired, address_book};
+use crate::fleet::{CloudKind, Fleet, Topology};
+use crate::install::Content;
+use crate::journal::Journal;
+use crate::observe::{call, observe};
+use crate::plan::Plan;
+use crate::progress::Progress;
+use crate::retry::Pace;
+use crate::state::{FleetState, StateDir};
+use crate::vault::Vault;
+use crate::verify::{Patience, report, verify};
+
+const TWO: [CloudKind; 2] = [CloudKind::Aws, CloudKind::Onprem];
+
+/// Everything a process of `weave-provision` starts from.
+struct Operator {
+    world: Arc<World>,
+    dir: StateDir,
+    program: &'static [u8],
+    _parent: tempfile::TempDir,
+}
+
+fn quick() -> Pace {
+    let step = Duration::from_millis(1);
+    Pace { first: step, most: step, limit: Duration::from_secs(5) }
+}
+
+impl Operator {
+    fn new() -> Operator {
+        let parent = tempfile::tempdir().unwrap();
+        let dir = StateDir::new(parent.path().join("weave"));
+        Operator { world: Arc::default(), dir, program: b"program", _parent: parent }
+    }
+
+    /// One process: reads the state from disk, observes, plans, applies and verifies. Returns how many changes it saw.
+    async fn up(&self, clouds: &[CloudKind], fuse: &Arc<Fuse>) -> Result<usize, String> {
+        let killed = async {
+            fuse.killed.notified().await;
+            Err("killed".to_owned())
+        };
+        tokio::select! {
+            biased;
+            outcome = killed => outcome,
+            outcome = self.up_alive(clouds, fuse) => outcome,
+        }
+    }
+
+    async fn up_alive(&self, clouds: &[CloudKind], fuse: &Arc<Fuse>) -> Result<usize, String> {
+        let flaky = || Flaky { world: self.world.clone(), fuse: fuse.clone() };
+        let cloud: Arc<dyn Cloud> = Arc::new(flaky());
+        let remote = Arc::new(flaky());
+        let vault = Vault::new(self.dir.clone());
+        let desired = Desired { fleet: Fleet::lab(clouds), gateway: Content::new(self.program) };
+        self.dir.create().unwrap();
+        let saved = self.dir.fleet().unwrap();
+        let (observed, _) = observe(&cloud, &remote).await.map_err(|e| e.to_string())?;
+        let files = desired.files(&vault, saved.as_ref(), &address_book(&observed.cloud)).unwrap();
+        let plan = Plan::new(&desired.fleet, &files, &observed);
+        let mut state = FleetState::next(saved.as_ref(), clouds.to_vec(), Topology::Partial, &desired.fleet);
+        self.dir.put_fleet(&state).unwrap();
+        let (journal, _) = Journal::open(&self.dir.path().join("journal.jsonl"), "up").unwrap();
+        let owner = Owner { name: "weave".to_owned(), dir: self.dir.clone(), vault };
+        let engine = Arc::new(Engine { cloud, remote, journal, progress: Progress::silent(), pace: quick() });
+        engine.up(&plan, &desired, &owner, &mut state).await.map_err(|errors| format!("{errors:?}"))?;
+        engine.journal.end("up").unwrap();
+        let patience = Patience { limit: Duration::from_secs(5), pause: Duration::from_millis(1) };
+        verify(&engine.remote, &desired.fleet, patience).await.map_err(|(error, _)| error.to_string())?;
+        Ok(plan.steps.len())
+    }
+
+    async fn down(&self, fuse: &Arc<Fuse>) -> Result<(), String> {
+        let flaky = || Flaky { world: self.world.clone(), fuse: fuse.clone() };
+        let cloud: Arc<dyn Cloud> = Arc::new(flaky());
+        self.dir.create().unwrap();
+        let observed = call(&cloud, |cloud| cloud.observe()).await.map_err(|e| e.to_string())?;
+        let (journal, _) = Journal::open(&self.dir.path().join("journal.jsonl"), "down").unwrap();
+        let progress = Progress::silent();
+        let engine = Arc::new(Engine { cloud, remote: Arc::new(flaky()), journal, progress, pace: quick() });
+        let left = engine.down(&Plan::down(&observed)).await.map_err(|errors| format!("{errors:?}"))?;
+        assert_eq!(left, []);
+        self.dir.remove().map_err(|e| e.to_string())
+    }
+
+    fn assert_whole(&self, clouds: &[CloudKind]) {
+        let fleet = Fleet::lab(clouds);
+        let observed = self.world.cloud.observe().unwrap();
+        let names: Vec<String> = observed.hosts.into_iter().map(|host| host.name).collect();
+        let wanted: Vec<String> = fleet.hosts.into_iter().map(|host| host.name).collect();
+        assert_eq!((observed.sites, names), (fleet.sites, wanted));
+        self.world.assert_running_what_is_there();
+    }
+}
+
+fn run<T>(future: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .unwrap()
+        .block_on(future)
+}
+
+#[test]
+fn up_twice_changes_nothing_the_second_time() {
+    run(async {
+        let operator = Operator::new();
+        assert_eq!(operator.up(&TWO, &Fuse::never()).await, Ok(23));
+        operator.assert_whole(&TWO);
+        let calls = operator.world.cloud.calls();
+        assert_eq!(operator.up(&TWO, &Fuse::never()).await, Ok(0));
+        assert_eq!(operator.world.cloud.calls(), calls);
+    });
+}
+
+#[test]
+fn another_program_or_cloud_changes_what_it_must() {
+    run(async {
+        let mut operator = Operator::new();
+        operator.up(&TWO, &Fuse::never()).await.unwrap();
+        operator.program = b"newer program";
+        assert_eq!(operator.up(&TWO, &Fuse::never()).await, Ok(6), "three hosts: program and restart");
+        operator.assert_whole(&TWO);
+        operator.up(&[CloudKind::Gcp, CloudKind::Aws], &Fuse::never()).await.unwrap();
+        operator.assert_whole(&[CloudKind::Aws, CloudKind::Gcp]);
+        operator.world.forget_service("gcp-1");
+        assert_eq!(operator.up(&[CloudKind::Aws, CloudKind::Gcp], &Fuse::never()).await, Ok(1));
+    });
+}
+
+#[test]
+fn whatever_fails_or_dies_the_next_up_finishes() {
+    run(async {
+        for blow in Blow::ALL {
+            let mut at = 0;
+            loop {
+                let operator = Operator::new();
+                let fuse = Fuse::new(at, blow);
+                let first = operator.up(&TWO, &fuse).await;
+                if fuse.asked() <= at {
+                    assert!(at > 30, "a run of {at} calls is no run");
+                    break;
+                }
+                let second = operator.up(&TWO, &Fuse::never()).await;
+                assert!(second.is_ok(), "{blow:?} at call {at}: {first:?}, then {second:?}");
+                operator.assert_whole(&TWO);
+                assert_eq!(operator.up(&TWO, &Fuse::never()).await, Ok(0), "{blow:?} at call {at}");
+                at += 1;
+            }
+        }
+    });
+}
+
+#[test]
+fn whatever_fails_or_dies_in_an_upgrade_the_next_up_finishes() {
+    run(async {
+        let one = [CloudKind::Gcp];
+        for blow in Blow::ALL {
+            for at in 0.. {
+                let mut operator = Operator::new();
+                operator.up(&one, &Fuse::never()).await.unwrap();
+                operator.program = b"newer program";
+                let fuse = Fuse::new(at, blow);
+                let first = operator.up(&one, &fuse).await;
+                if fuse.asked() <= at {
+                    assert!(at > 5, "a run of {at} calls is no run");
+                    break;
+                }
+                let second = operator.up(&one, &Fuse::never()).await;
+                assert!(second.is_ok(), "{blow:?} at call {at}: {first:?}, then {second:?}");
+                operator.assert_whole(&one);
+            }
+        }
+    });
+}
+
+#[test]
+fn a_call_that_asks_for_patience_gets_it_within_the_run() {
+    run(async {
+        // The first calls are the observation, which is not repeated: nothing depends on it yet.
+        for at in 1..25 {
+            let operator = Operator::new();
+            let fuse = Fuse::new(at, Blow::RetryAfter);
+            assert_eq!(operator.up(&TWO, &fuse).await, Ok(23), "call {at}");
+            operator.assert_whole(&TWO);
+        }
+    });
+}
+
+#[test]
+fn whatever_fails_or_dies_the_next_down_finishes() {
+    run(async {
+        for blow in Blow::ALL {
+            for at in 0.. {
+                let operator = Operator::new();
+                operator.up(&TWO, &Fuse::never()).await.unwrap();
+                let fuse = Fuse::new(at, blow);
+                let killed = async {
+                    fuse.killed.notified().await;
+                    Err("killed".to_owned())
+                };
+                let first = tokio::select! { biased; end = killed => end, end = operator.down(&fuse) => end };
+                if fuse.asked() <= at {
+                    assert!(at > 5, "a run of {at} calls is no run");
+                    break;
+                }
+                let second = operator.down(&Fuse::never()).await;
+                assert_eq!(second, Ok(()), "{blow:?} at call {at}: {first:?}");
+                assert_eq!(operator.world.cloud.observe().unwrap(), Observed::default());
+                assert!(!operator.dir.path().exists());
+            }
+        }
+    });
+}
+
+#[test]
+fn a_failing_host_does_not_stop_the_others_and_is_named() {
+    run(async {
+        let operator = Operator::new();
+        operator.up(&TWO, &Fuse::never()).await.unwrap();
+        operator.world.forget_service("aws-1");
+        let fleet = Fleet::lab(&TWO);
+        let remote = Arc::new(Flaky { world: operator.world.clone(), fuse: Fuse::never() });
+        let patience = Patience { limit: Duration::from_millis(20), pause: Duration::from_millis(1) };
+        let (error, _) = verify(&remote, &fleet, patience).await.unwrap_err();
+        let expected = "aws-1 → onprem-1, aws-1 → onprem-2, onprem-1 → aws-1, onprem-2 → aws-1";
+        assert_eq!(error.missing.join(", "), expected);
+        let report = report(&remote, &fleet, |host| host.name != "onprem-2").await;
+        let states: Vec<&str> = report.gateways.iter().map(|row| row.state.as_str()).collect();
+        assert_eq!(states, ["inactive", "active", "missing"]);
+        assert!(!report.ok());
+    });
+}

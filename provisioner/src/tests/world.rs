@@ -1,0 +1,256 @@
+//! A cloud and its hosts in memory, with a fuse: the n-th thing asked of them fails, or kills whoever asked.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+
+use cloud_core::{Cloud, Fake, HostSpec, HostState, Leftover, Observed, ProviderError, Site, Stream};
+use tokio::sync::Notify;
+
+use crate::install::{Checksum, Content, Facts, LINK_TARGET, WantedFile};
+use crate::remote::{Remote, RemoteError};
+use crate::ssh::SshError;
+use crate::verify::{Gateway, Ping};
+
+type Files = BTreeMap<String, (Checksum, u32)>;
+
+/// What outlives a run: the cloud and what is on the hosts.
+#[derive(Default)]
+pub(super) struct World {
+    pub(super) cloud: Fake,
+    hosts: Mutex<BTreeMap<String, Facts>>,
+    /// What each service runs from.
+    running: Mutex<BTreeMap<String, Files>>,
+    specs: Mutex<BTreeMap<String, HostSpec>>,
+}
+
+impl World {
+    /// Fails unless every service runs from exactly what lies on its host.
+    pub(super) fn assert_running_what_is_there(&self) {
+        let running = self.running.lock().unwrap();
+        for (name, facts) in self.hosts.lock().unwrap().iter() {
+            assert!(facts.active, "{name} is active");
+            assert_eq!(running.get(name), Some(&facts.files), "{name} runs from what is there");
+        }
+    }
+
+    pub(super) fn forget_service(&self, host: &str) {
+        self.hosts.lock().unwrap().get_mut(host).unwrap().active = false;
+    }
+}
+
+/// What the blown fuse does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Blow {
+    /// The call fails once, asking for patience; nothing happened.
+    Retry,
+    /// The same, but it happened: the answer was lost.
+    RetryAfter,
+    /// The call fails for good; nothing happened.
+    Fail,
+    /// The same, but it happened.
+    FailAfter,
+    /// The run ends there, before the call.
+    Kill,
+    /// The run ends there, after the call.
+    KillAfter,
+}
+
+impl Blow {
+    pub(super) const ALL: [Blow; 6] =
+        [Blow::Retry, Blow::RetryAfter, Blow::Fail, Blow::FailAfter, Blow::Kill, Blow::KillAfter];
+
+    fn happens(self) -> bool {
+        matches!(self, Blow::RetryAfter | Blow::FailAfter | Blow::KillAfter)
+    }
+}
+
+/// Counts what is asked and blows at one of them.
+pub(super) struct Fuse {
+    asked: AtomicUsize,
+    at: usize,
+    blow: Blow,
+    pub(super) killed: Notify,
+}
+
+impl Fuse {
+    pub(super) fn new(at: usize, blow: Blow) -> Arc<Fuse> {
+        Arc::new(Fuse { asked: AtomicUsize::new(0), at, blow, killed: Notify::new() })
+    }
+
+    pub(super) fn never() -> Arc<Fuse> {
+        Fuse::new(usize::MAX, Blow::Fail)
+    }
+
+    pub(super) fn asked(&self) -> usize {
+        self.asked.load(Ordering::SeqCst)
+    }
+
+    /// What to do with this call; a killed run does nothing more.
+    fn check(&self) -> Option<Blow> {
+        let now = self.asked.fetch_add(1, Ordering::SeqCst);
+        let dead = matches!(self.blow, Blow::Kill | Blow::KillAfter) && now > self.at;
+        if dead { Some(Blow::Kill) } else { (now == self.at).then_some(self.blow) }
+    }
+
+    fn provider(&self, blow: Blow) -> ProviderError {
+        match blow {
+            Blow::Retry | Blow::RetryAfter => ProviderError::Retryable("throttled".to_owned()),
+            Blow::Fail | Blow::FailAfter => ProviderError::Quota("no more".to_owned()),
+            Blow::Kill | Blow::KillAfter => {
+                self.killed.notify_one();
+                ProviderError::Other("killed".to_owned())
+            }
+        }
+    }
+
+    async fn remote(&self, blow: Blow) -> RemoteError {
+        match blow {
+            Blow::Retry | Blow::RetryAfter => SshError::Lost.into(),
+            Blow::Fail | Blow::FailAfter => {
+                RemoteError::Failed { what: "it".to_owned(), status: 1, stderr: "disk full".to_owned() }
+            }
+            Blow::Kill | Blow::KillAfter => {
+                self.killed.notify_one();
+                std::future::pending().await
+            }
+        }
+    }
+}
+
+/// One run's view of the world.
+pub(super) struct Flaky {
+    pub(super) world: Arc<World>,
+    pub(super) fuse: Arc<Fuse>,
+}
+
+impl Flaky {
+    fn ask<T>(&self, call: impl FnOnce(&Fake) -> Result<T, ProviderError>) -> Result<T, ProviderError> {
+        match self.fuse.check() {
+            None => call(&self.world.cloud),
+            Some(blow) => {
+                if blow.happens() {
+                    // Its answer is what gets lost.
+                    let _ = call(&self.world.cloud);
+                }
+                Err(self.fuse.provider(blow))
+            }
+        }
+    }
+
+    async fn on_host<T>(
+        &self,
+        host: &str,
+        act: impl FnOnce(&mut Facts) -> Result<T, RemoteError>,
+    ) -> Result<T, RemoteError> {
+        let blow = self.fuse.check();
+        if blow.is_some_and(|blow| !blow.happens()) {
+            return Err(self.fuse.remote(blow.unwrap()).await);
+        }
+        let exists = self.world.cloud.observe().unwrap().hosts.iter().any(|seen| seen.name == host);
+        let outcome = if exists {
+            act(self.world.hosts.lock().unwrap().entry(host.to_owned()).or_default())
+        } else {
+            self.world.hosts.lock().unwrap().remove(host);
+            Err(SshError::Connect(ProviderError::NotFound(format!("host {host}"))).into())
+        };
+        match blow {
+            Some(blow) => Err(self.fuse.remote(blow).await),
+            None => outcome,
+        }
+    }
+}
+
+impl Cloud for Flaky {
+    fn name(&self) -> &str {
+        "flaky"
+    }
+
+    fn ensure_site(&self, site: &Site) -> Result<(), ProviderError> {
+        self.ask(|cloud| cloud.ensure_site(site))
+    }
+
+    fn observe(&self) -> Result<Observed, ProviderError> {
+        self.ask(|cloud| cloud.observe())
+    }
+
+    fn create_host(&self, spec: &HostSpec) -> Result<HostState, ProviderError> {
+        let first = self.world.specs.lock().unwrap().entry(spec.name.clone()).or_insert(spec.clone()).clone();
+        assert_eq!(&first, spec, "asked again, a host is asked for in the same words");
+        self.ask(|cloud| cloud.create_host(spec))
+    }
+
+    fn destroy_host(&self, name: &str) -> Result<(), ProviderError> {
+        self.ask(|cloud| cloud.destroy_host(name))
+    }
+
+    fn remove_site(&self, name: &str) -> Result<(), ProviderError> {
+        self.ask(|cloud| cloud.remove_site(name))
+    }
+
+    fn sweep(&self) -> Result<Vec<Leftover>, ProviderError> {
+        self.ask(|cloud| cloud.sweep())
+    }
+
+    fn connect(&self, host: &str, port: u16) -> Result<Box<dyn Stream>, ProviderError> {
+        self.ask(|cloud| cloud.connect(host, port))
+    }
+}
+
+impl Remote for Flaky {
+    async fn facts(&self, host: &str) -> Result<Facts, RemoteError> {
+        self.on_host(host, |facts| Ok(facts.clone())).await
+    }
+
+    async fn put(&self, host: &str, file: &WantedFile, content: &Content) -> Result<(), RemoteError> {
+        let entry = (content.checksum().clone(), file.mode);
+        self.on_host(host, |facts| {
+            facts.files.insert(file.path.to_owned(), entry);
+            Ok(())
+        })
+        .await
+    }
+
+    async fn link(&self, host: &str) -> Result<(), RemoteError> {
+        self.on_host(host, |facts| {
+            facts.link = Some(LINK_TARGET.to_owned());
+            Ok(())
+        })
+        .await
+    }
+
+    async fn service(&self, host: &str, restart: bool, generation: &Checksum) -> Result<(), RemoteError> {
+        self.on_host(host, |facts| {
+            if restart || !facts.active {
+                self.world.running.lock().unwrap().insert(host.to_owned(), facts.files.clone());
+            }
+            (facts.active, facts.enabled, facts.applied) = (true, true, Some(generation.clone()));
+            Ok(())
+        })
+        .await
+    }
+
+    async fn ping(&self, host: &str) -> Result<Vec<Ping>, RemoteError> {
+        self.on_host(host, |_| Ok(())).await?;
+        let hosts = self.world.hosts.lock().unwrap();
+        let ok = |name: &str| hosts.get(name).is_some_and(|facts| facts.active);
+        let ping = |name: &String| Ping {
+            peer: name.clone(),
+            nickname: name.clone(),
+            path: Some("direct".to_owned()),
+            via: Vec::new(),
+            rtt_ms: Some(1.0),
+            mtu: Some(1376),
+            ok: ok(name) && ok(host),
+        };
+        Ok(hosts.keys().filter(|name| *name != host).map(ping).collect())
+    }
+
+    async fn gateway(&self, host: &str) -> Result<Gateway, RemoteError> {
+        self.on_host(host, |facts| {
+            let state = if facts.active { "active" } else { "inactive" };
+            Ok(Gateway { state: state.to_owned(), ..Gateway::default() })
+        })
+        .await
+    }
+}
