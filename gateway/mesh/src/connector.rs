@@ -236,10 +236,11 @@ impl Connector {
         let late: Vec<DialId> = late.map(|(dial, _)| *dial).collect();
         late.into_iter().for_each(|dial| self.failed(dial, "no answer".to_owned(), now));
         let due = |goal: &Goal| goal.dial.is_none() && goal.at <= now;
-        let mut purposes: Vec<(Purpose, Target)> = Vec::new();
+        // Those that have waited longest come first, and targets before peers.
+        let mut purposes: Vec<(bool, Instant, Purpose, Target)> = Vec::new();
         for (target, goal) in self.targets.iter().filter(|(_, goal)| due(goal)) {
             if !goal.peer.is_some_and(|peer| links.is_linked(peer)) {
-                purposes.push((Purpose::Target(target.clone()), target.clone()));
+                purposes.push((false, goal.at, Purpose::Target(target.clone()), target.clone()));
             }
         }
         let mut room = if self.limit == 0 { DIALS } else { self.limit.saturating_sub(links.peers().len()) };
@@ -249,14 +250,15 @@ impl Connector {
             goal.endpoints = endpoints.len();
             match endpoints.get(goal.endpoint).or(endpoints.first()) {
                 Some(endpoint) if room > 0 && !sought => {
-                    purposes.push((Purpose::Peer(*peer), (*endpoint).into()));
+                    purposes.push((true, goal.at, Purpose::Peer(*peer), (*endpoint).into()));
                     room -= 1;
                 }
                 _ => goal.at = now + LOOK_AGAIN,
             }
         }
+        purposes.sort_by_key(|(discovered, at, ..)| (*discovered, *at));
         purposes.truncate(DIALS.saturating_sub(self.dials.len()));
-        purposes.into_iter().map(|(purpose, target)| self.begin(purpose, target, now)).collect()
+        purposes.into_iter().map(|(.., purpose, target)| self.begin(purpose, target, now)).collect()
     }
 
     /// When [`Connector::dial`] finds the next attempt due.

@@ -1,8 +1,11 @@
 //! What must hold on every graph, whatever links come and go.
 
+mod connector;
+mod flood;
 mod links;
 mod network;
 mod records;
+mod short_ids;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;

@@ -34,13 +34,13 @@ pub(super) struct Network {
     pub(super) now: Instant,
     /// Pairs that cannot reach each other directly, lower number first.
     pub(super) apart: BTreeSet<(u16, u16)>,
-    /// Links that carry nothing although both ends believe in them.
-    pub(super) mute: BTreeSet<(u16, u16)>,
     pub(super) messages: usize,
     pub(super) bytes: usize,
     identities: BTreeMap<u16, Identity>,
     wires: BTreeMap<usize, Wire>,
     flying: BTreeMap<Instant, VecDeque<Flying>>,
+    /// Wires that one end has closed; they carry what was sent before.
+    ended: BTreeSet<usize>,
     last: usize,
 }
 
@@ -80,12 +80,12 @@ impl Network {
             events: BTreeMap::new(),
             now,
             apart: BTreeSet::new(),
-            mute: BTreeSet::new(),
             messages: 0,
             bytes: 0,
             identities: BTreeMap::new(),
             wires: BTreeMap::new(),
             flying: BTreeMap::new(),
+            ended: BTreeSet::new(),
             last: 0,
         }
     }
@@ -188,7 +188,8 @@ impl Network {
 
     /// How many links join two machines.
     pub(super) fn links_between(&self, one: u16, other: u16) -> usize {
-        self.wires.values().filter(|w| pair(w.ends[0], w.ends[1]) == pair(one, other)).count()
+        let live = self.wires.iter().filter(|(wire, _)| !self.ended.contains(wire)).map(|(_, w)| w);
+        live.filter(|w| pair(w.ends[0], w.ends[1]) == pair(one, other)).count()
     }
 
     /// All machines hold the same records.
@@ -214,10 +215,8 @@ impl Network {
             let Some(machine) = self.machines.get_mut(&number) else { continue };
             while let Some(bytes) = machine.poll_transmit(ids[side]) {
                 (self.messages, self.bytes) = (self.messages + 1, self.bytes + bytes.len());
-                if !self.mute.contains(&pair(ends[0], ends[1])) {
-                    let message = Flying::Message { wire, to: 1 - side, bytes };
-                    self.flying.entry(self.now + DELAY).or_default().push_back(message);
-                }
+                let message = Flying::Message { wire, to: 1 - side, bytes };
+                self.flying.entry(self.now + DELAY).or_default().push_back(message);
             }
         }
     }
@@ -265,6 +264,11 @@ impl Network {
                     if let Some(machine) = self.machines.get_mut(&machine) {
                         machine.handle_link_down(link, reason, self.now);
                     }
+                    // The second end to hear of it was the last to be sent anything.
+                    let wire = self.wires.iter().find(|(_, w)| w.ids.contains(&link)).map(|(wire, _)| *wire);
+                    if let Some(wire) = wire.filter(|wire| !self.ended.insert(*wire)) {
+                        self.wires.remove(&wire);
+                    }
                 }
             }
             self.drain();
@@ -303,28 +307,10 @@ impl Network {
         }) else {
             return;
         };
-        if let Some(Wire { ends, ids }) = self.wires.get(&wire) {
-            let (machine, link, reason) = (ends[1 - side], ids[1 - side], reason.to_owned());
-            let down = Flying::Down { machine, link, reason };
-            self.flying.entry(self.now + DELAY).or_default().push_back(down);
-        }
-        // What was sent before the end still arrives: the wire goes with the news of its end.
-        let ends = self.wires.get(&wire).map(|w| w.ends);
-        if ends.is_some_and(|ends| ends[0] == ends[1]) {
-            self.wires.remove(&wire);
-        }
-        self.sweep(wire);
-    }
-
-    /// Forgets a wire once what was under way has arrived.
-    fn sweep(&mut self, wire: usize) {
-        let in_flight = self
-            .flying
-            .values()
-            .flatten()
-            .any(|f| matches!(f, Flying::Message { wire: w, .. } if *w == wire));
-        if !in_flight {
-            self.wires.remove(&wire);
+        let Some(Wire { ends, ids }) = self.wires.get(&wire) else { return };
+        for (at, side) in [(self.now, side), (self.now + DELAY, 1 - side)] {
+            let down = Flying::Down { machine: ends[side], link: ids[side], reason: reason.to_owned() };
+            self.flying.entry(at).or_default().push_back(down);
         }
     }
 
