@@ -77,18 +77,23 @@ impl Folder {
         }
     }
 
-    /// Removes the folder, the lock and, when this was the last lab, the root.
+    /// Removes the folder.
     pub(crate) fn remove(&self) -> Result<(), Error> {
         match fs::remove_dir_all(&self.path) {
             Err(error) if error.kind() != ErrorKind::NotFound => {
-                return Err(Error::io(format_args!("removing {}", self.path.display()))(error));
+                Err(Error::io(format_args!("removing {}", self.path.display()))(error))
             }
-            _ => {}
+            _ => Ok(()),
         }
+    }
+
+    /// Removes the lock and, when this was the last lab, the root. The last thing a holder does: who comes next locks
+    /// another file.
+    pub(crate) fn remove_lock(&self, held: File) {
         // Absence is what is wanted; and the root may hold other labs.
         let _ = fs::remove_file(self.lock_path());
         let _ = fs::remove_dir(ROOT);
-        Ok(())
+        drop(held);
     }
 
     /// Replaces a file of the folder at once and whole.

@@ -2,6 +2,7 @@
 
 use std::io::{BufRead as _, BufReader, Read as _};
 use std::net::{SocketAddr, SocketAddrV4, TcpStream};
+use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{Command, ExitStatus, Stdio};
 use std::sync::{Arc, MutexGuard, PoisonError};
@@ -190,6 +191,7 @@ impl Control {
     fn attend(&self, name: &str) -> Result<ExitStatus, Error> {
         cgroup::remove_tree(&Path::new(Inside::CGROUP).join(name));
         let mut supervisor = Command::new("/proc/self/exe")
+            .arg0("weave-lab")
             .args([HOST, name])
             .stdin(Stdio::null())
             .stdout(Stdio::piped())

@@ -57,6 +57,24 @@ pub fn dispatch_hidden(args: impl IntoIterator<Item = OsString>) {
     process::exit(1);
 }
 
+/// Makes a test binary, whose `main` is not ours, call [`dispatch_hidden`] before it. For crates of tests only; one call
+/// per binary, at the level of items.
+#[macro_export]
+macro_rules! intercept_main {
+    () => {
+        // SAFETY: the loader calls what is in this section when the C library is ready, with one thread, and std's own
+        // entry there, which makes `args_os` work, comes first by its priority.
+        #[used]
+        #[unsafe(link_section = ".init_array")]
+        static BECOME_KEEPER: extern "C" fn() = {
+            extern "C" fn become_keeper() {
+                $crate::dispatch_hidden(::std::env::args_os());
+            }
+            become_keeper
+        };
+    };
+}
+
 /// The mount points that only the lab sees, in the keeper's mount namespace.
 pub(crate) struct Inside;
 

@@ -1,6 +1,6 @@
 //! The API: a handle on a lab that some keeper holds.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{File, OpenOptions};
 use std::io::Write as _;
 use std::net::{SocketAddr, TcpStream};
 use std::os::fd::AsRawFd as _;
@@ -15,11 +15,12 @@ use std::time::{Duration, Instant};
 use crate::cgroup::{self, Cgroup};
 use crate::enter::{self, Door};
 use crate::error::Error;
-use crate::folder::{Folder, Process};
+use crate::folder::Folder;
 use crate::hosts::BOOT_DEADLINE;
 use crate::keeper::KEEPER;
 use crate::network;
 use crate::protocol::{self, Reply, Request};
+use crate::remains;
 use crate::requirements;
 use crate::values::{Cable, Config, HostConfig, HostStatus, Place, Status, Topology};
 
@@ -42,13 +43,17 @@ impl Lab {
     /// Finds a lab that is up.
     pub fn open(name: &str) -> Result<Option<Lab>, Error> {
         let folder = Folder::of(name)?;
-        match alive(&folder).then(|| ask(&folder, &Request::Status, ANSWER_DEADLINE)) {
-            Some(Ok(_)) => Ok(Some(Lab { folder })),
-            // It died between the two questions.
-            Some(Err(_)) if !alive(&folder) => Ok(None),
-            Some(Err(error)) => Err(error),
-            None => Ok(None),
+        requirements::check_folder(&folder)?;
+        let deadline = Instant::now() + ANSWER_DEADLINE;
+        while alive(&folder) {
+            match ask(&folder, &Request::Status, ANSWER_DEADLINE) {
+                Ok(_) => return Ok(Some(Lab { folder })),
+                // Its processes die one after the other.
+                Err(_) if Instant::now() < deadline => thread::sleep(TICK),
+                Err(error) => return Err(error),
+            }
         }
+        Ok(None)
     }
 
     /// Makes a lab be up: finds it, or removes what is left of it and starts a keeper. Sites and hosts that are there
@@ -66,8 +71,15 @@ impl Lab {
         }
         tear_down(&folder)?;
         folder.create()?;
-        start_keeper(&folder, config, &lock)?;
-        Ok(Lab { folder })
+        match start_keeper(&folder, config, &lock) {
+            Ok(()) => Ok(Lab { folder }),
+            Err(error) => {
+                // Nothing of a lab that never was should stay; what failed first is worth more than what fails now.
+                let _ = tear_down(&folder);
+                folder.remove_lock(lock);
+                Err(error)
+            }
+        }
     }
 
     /// The lab's name.
@@ -99,9 +111,14 @@ impl Lab {
     /// Removes a site and, if it was the last, the lab.
     pub fn remove_site_or_lab(&self, name: &str) -> Result<(), Error> {
         let request = Request::RemoveSite { name: name.to_owned() };
-        let _lock = self.folder.lock()?;
+        let lock = self.folder.lock()?;
         let status = self.change(&request, ANSWER_DEADLINE)?;
-        if status.sites.is_empty() { tear_down(&self.folder) } else { Ok(()) }
+        if !status.sites.is_empty() {
+            return Ok(());
+        }
+        tear_down(&self.folder)?;
+        self.folder.remove_lock(lock);
+        Ok(())
     }
 
     /// Makes a host exist and waits until its SSH answers.
@@ -147,10 +164,15 @@ impl Lab {
             .map_err(Error::io(format_args!("running {program} at {place}")))
     }
 
-    /// Opens a TCP connection from a place. The socket lives at that place for good, whoever uses it.
+    /// Runs a function in the network of a place, on a thread of its own. Sockets made there live there for good,
+    /// whoever uses them; all else is the caller's: files, processes, the clock.
+    pub fn within<T: Send>(&self, place: &Place, run: impl FnOnce() -> T + Send) -> Result<T, Error> {
+        network::inside_of(&self.door(place)?.network, run)
+    }
+
+    /// Opens a TCP connection from a place.
     pub fn connect(&self, place: &Place, to: SocketAddr, limit: Duration) -> Result<TcpStream, Error> {
-        let door = self.door(place)?;
-        network::inside_of(&door.network, || TcpStream::connect_timeout(&to, limit))?.map_err(|error| {
+        self.within(place, || TcpStream::connect_timeout(&to, limit))?.map_err(|error| {
             let text = format!("connecting from {place} to {to}: {error}");
             if error.kind() == std::io::ErrorKind::TimedOut {
                 Error::Timeout(text)
@@ -185,11 +207,14 @@ impl Lab {
 /// Ends a lab, or removes what a crash left of it. Asked twice, it succeeds.
 pub fn down(name: &str) -> Result<(), Error> {
     let folder = Folder::of(name)?;
+    requirements::check_folder(&folder)?;
     if !folder.path().exists() && !Cgroup::of(name).is_some_and(|cgroup| cgroup.path().exists()) {
         return Ok(());
     }
-    let _lock = folder.lock()?;
-    tear_down(&folder)
+    let lock = folder.lock()?;
+    tear_down(&folder)?;
+    folder.remove_lock(lock);
+    Ok(())
 }
 
 /// Kills and removes everything of a lab. Needs nothing from its keeper. The caller holds the lock.
@@ -206,7 +231,8 @@ fn tear_down(folder: &Folder) -> Result<(), Error> {
             unsafe { libc::kill(keeper.pid, libc::SIGKILL) };
         }
         let gone = cgroup.is_none_or(|cgroup| cgroup.remove());
-        if gone && keeper.is_none() {
+        // A killed pid 1 has left its cgroup and still waits for its namespace to empty.
+        if gone && keeper.is_none() && remains::processes(folder.name()).is_empty() {
             break;
         }
         if Instant::now() >= deadline {
@@ -226,17 +252,8 @@ fn alive(folder: &Folder) -> bool {
 }
 
 fn ask(folder: &Folder, request: &Request, limit: Duration) -> Result<(Reply, Vec<File>), Error> {
-    let deadline = Instant::now() + ANSWER_DEADLINE;
-    let stream = loop {
-        match UnixStream::connect(folder.file("control")) {
-            Ok(stream) => break stream,
-            // Its processes die one after the other.
-            Err(_) if alive(folder) && Instant::now() < deadline => thread::sleep(TICK),
-            Err(_) => {
-                return Err(Error::NotFound(format!("lab {} is not up; it", folder.name())));
-            }
-        }
-    };
+    let missing = |_| Error::NotFound(format!("lab {}", folder.name()));
+    let stream = UnixStream::connect(folder.file("control")).map_err(missing)?;
     protocol::send(&stream, request, &[])?;
     let (reply, fds) = protocol::receive::<Result<Reply, Error>>(&stream, limit)?;
     Ok((reply?, fds.into_iter().map(File::from).collect()))
@@ -255,6 +272,7 @@ fn start_keeper(folder: &Folder, config: &Config, lock: &File) -> Result<(), Err
     let fd = lock.as_raw_fd();
     let mut command = Command::new(&helper);
     command
+        .arg0("weave-lab")
         .args([KEEPER, folder.name(), &config.topology.to_string(), &fd.to_string()])
         .env_clear()
         .env("PATH", crate::boot::PATH)
@@ -277,45 +295,6 @@ fn start_keeper(folder: &Folder, config: &Config, lock: &File) -> Result<(), Err
     };
     answer.map_err(|error| {
         let _ = writeln!(log, "{error}");
-        let text = folder.log_tail();
-        // Nothing of a lab that never was should stay; what failed first is worth more than what fails now.
-        let _ = tear_down(folder);
-        Error::Failed(format!("the lab's keeper did not start: {text}"))
+        Error::Failed(format!("the lab's keeper did not start: {}", folder.log_tail()))
     })
-}
-
-/// Whether anything of a lab is left on this machine, as kind and name.
-pub fn remains(name: &str) -> Result<Vec<(String, String)>, Error> {
-    let folder = Folder::of(name)?;
-    let mut found = Vec::new();
-    let mut note = |kind: &str, id: String| found.push((kind.to_owned(), id));
-    if folder.path().exists() {
-        note("folder", folder.path().display().to_string());
-    }
-    if let Some(cgroup) = Cgroup::of(name).filter(|cgroup| cgroup.path().exists()) {
-        note("cgroup", cgroup.path().display().to_string());
-    }
-    let mounts = fs::read_to_string("/proc/self/mounts").map_err(Error::io("reading the mounts"))?;
-    let below = format!("{}/", folder.path().display());
-    for target in mounts.lines().filter_map(|line| line.split(' ').nth(1)) {
-        if format!("{target}/").starts_with(&below) {
-            note("mount", target.to_owned());
-        }
-    }
-    let processes = fs::read_dir("/proc").map_err(Error::io("listing the processes"))?;
-    for process in processes.flatten().map(|entry| entry.path()) {
-        let command = fs::read(process.join("cmdline")).unwrap_or_default();
-        let args: Vec<&[u8]> = command.split(|byte| *byte == 0).collect();
-        let member = fs::read_to_string(process.join("cgroup")).unwrap_or_default();
-        let suffix = format!("/weave-lab-{name}");
-        let inside = member.lines().any(|l| l.ends_with(&suffix) || l.contains(&format!("{suffix}/")));
-        if inside || args.get(1..3) == Some(&[KEEPER.as_bytes(), name.as_bytes()][..]) {
-            let pid = process.file_name().and_then(|name| name.to_str()?.parse().ok());
-            // What nobody has reaped yet is dead all the same.
-            if let Some(process) = pid.and_then(Process::running) {
-                note("process", process.pid.to_string());
-            }
-        }
-    }
-    Ok(found)
 }

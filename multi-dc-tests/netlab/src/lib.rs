@@ -22,6 +22,7 @@ mod values;
 
 mod enter;
 mod lab;
+mod remains;
 
 mod cgroup;
 mod folder;
@@ -41,6 +42,10 @@ mod strip;
 
 pub use error::Error;
 pub use keeper::dispatch_hidden;
-pub use lab::{Lab, down, remains};
+pub use lab::{Lab, down};
 pub use plan::{OPERATOR, Router};
+pub use remains::remains;
 pub use values::{Cable, Config, HostConfig, HostStatus, Phase, Place, SiteStatus, Status, Topology};
+
+#[cfg(test)]
+mod tests;

@@ -3,8 +3,9 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::ErrorKind;
 use std::path::Path;
-use std::process::{Command, ExitCode};
+use std::process::{Command, ExitCode, Stdio};
 use std::thread;
 
 use anyhow::{Context as _, anyhow, bail};
@@ -93,16 +94,27 @@ fn up(name: &str, rest: &[&str]) -> anyhow::Result<()> {
     })
 }
 
-/// The private and the public half of a key in the lab's folder, made once.
+/// The private and the public half of a key in the lab's folder, made once however many commands run.
 fn key(folder: &Path, name: &str) -> anyhow::Result<(String, String)> {
     let path = folder.join(name);
-    if !path.with_extension("pub").exists() {
-        let mut keygen = Command::new("ssh-keygen");
-        keygen.args(["-q", "-t", "ed25519", "-N", "", "-C", name, "-f"]).arg(&path);
-        let status = keygen.status().context("while running ssh-keygen")?;
-        if !status.success() {
-            bail!("ssh-keygen ended: {status}");
+    if !path.exists() {
+        let new = folder.join(format!("{name}.{}", std::process::id()));
+        keygen(["-q", "-t", "ed25519", "-N", "", "-C", name, "-f"], &new)?;
+        match fs::hard_link(&new, &path) {
+            Err(error) if error.kind() != ErrorKind::AlreadyExists => return Err(error.into()),
+            _ => {}
         }
+        fs::remove_file(&new)?;
+        fs::remove_file(new.with_extension(format!("{}.pub", std::process::id())))?;
     }
-    Ok((fs::read_to_string(&path)?, fs::read_to_string(path.with_extension("pub"))?))
+    Ok((fs::read_to_string(&path)?, keygen(["-y", "-f"], &path)?))
+}
+
+fn keygen<const N: usize>(args: [&str; N], path: &Path) -> anyhow::Result<String> {
+    let output = Command::new("ssh-keygen").args(args).arg(path).stdin(Stdio::null()).output();
+    let output = output.context("while running ssh-keygen")?;
+    if !output.status.success() {
+        bail!("ssh-keygen failed: {}", String::from_utf8_lossy(&output.stderr).trim());
+    }
+    Ok(String::from_utf8(output.stdout)?)
 }

@@ -31,12 +31,13 @@ pub(crate) fn router(site: &str) -> String {
 pub(crate) fn make_internet() -> Result<(), Error> {
     batch(None, &["netns add internet"])?;
     inside(INTERNET, forward)??;
+    let operator = plan::hardware(plan::OPERATOR);
     batch(
         None,
         &[
             "link set lo up",
             "link add br0 netns internet type bridge forward_delay 0 stp_state 0",
-            "link add wan type veth peer name op netns internet",
+            &format!("link add wan address {operator} type veth peer name op netns internet"),
             &format!("addr add {}/24 dev wan", plan::OPERATOR),
             "link set wan up",
         ],
@@ -49,11 +50,13 @@ pub(crate) fn make_site(name: &str, site: &SiteStatus) -> Result<(), Error> {
     let namespace = router(name);
     batch(None, &[format!("netns add {namespace}")])?;
     inside(&namespace, forward)??;
+    let gateway = plan::router_private(site.index);
+    let (wan, lan) = (plan::hardware(site.public), plan::hardware(gateway));
     batch(
         None,
         &[
-            format!("link add wan netns {namespace} type veth peer name {name} netns internet"),
-            format!("link add lan netns {namespace} type bridge forward_delay 0 stp_state 0"),
+            format!("link add wan address {wan} netns {namespace} type veth peer name {name} netns internet"),
+            format!("link add lan address {lan} netns {namespace} type bridge forward_delay 0 stp_state 0"),
         ],
     )?;
     batch(Some(INTERNET), &[format!("link set {name} master br0 up")])?;
@@ -63,7 +66,7 @@ pub(crate) fn make_site(name: &str, site: &SiteStatus) -> Result<(), Error> {
             "link set lo up".to_owned(),
             format!("addr add {}/24 dev wan", site.public),
             "link set wan up".to_owned(),
-            format!("addr add {}/24 dev lan", plan::router_private(site.index)),
+            format!("addr add {gateway}/24 dev lan"),
             "link set lan up".to_owned(),
         ],
     )
@@ -71,12 +74,12 @@ pub(crate) fn make_site(name: &str, site: &SiteStatus) -> Result<(), Error> {
 
 /// Makes a host's namespace, its cable to the LAN and its public address on the router.
 pub(crate) fn make_host(name: &str, site: &SiteStatus, host: &HostStatus) -> Result<(), Error> {
-    let namespace = router(&host.site);
+    let (namespace, own) = (router(&host.site), plan::hardware(host.private));
     batch(
         None,
         &[
             format!("netns add {name}"),
-            format!("link add eth0 netns {name} type veth peer name {name} netns {namespace}"),
+            format!("link add eth0 address {own} netns {name} type veth peer name {name} netns {namespace}"),
         ],
     )?;
     let mut lines = vec![format!("link set {name} master lan up")];

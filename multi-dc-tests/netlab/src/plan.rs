@@ -98,6 +98,14 @@ pub(crate) fn host_public(router: Router, site: u8, host: u8) -> Option<Ipv4Addr
     }
 }
 
+/// The hardware address of the interface with this address. Always the same, so that no neighbour's memory is wrong
+/// when a host or a site comes back.
+pub(crate) fn hardware(address: Ipv4Addr) -> String {
+    let [a, b, c, d] = address.octets();
+    // 02: administered locally.
+    format!("02:00:{a:02x}:{b:02x}:{c:02x}:{d:02x}")
+}
+
 /// Where the operator reaches a host's SSH.
 pub(crate) fn host_ssh(router: Router, site: u8, host: u8) -> SocketAddrV4 {
     match router {
