@@ -38,33 +38,35 @@ const MAX_HANDSHAKES: usize = 64;
 /// From this many on, a stranger must show first that it receives at its address (RFC 9000 §8.1.2).
 const RETRY_FROM: usize = 16;
 
+/// This peer's end of all links.
+#[derive(Clone)]
+pub(crate) struct Local {
+    pub(crate) endpoint: Endpoint,
+    pub(crate) port: Arc<Port>,
+    /// Of targets that name none.
+    pub(crate) default_port: u16,
+    pub(crate) certificate: Arc<[u8]>,
+}
+
 /// Starts attempts to make links.
 pub(crate) struct Dialler {
-    endpoint: Endpoint,
-    port: Arc<Port>,
-    default_port: u16,
+    local: Local,
     inputs: mpsc::Sender<Input>,
     slots: Arc<Semaphore>,
 }
 
 impl Dialler {
-    pub(crate) fn new(
-        endpoint: Endpoint,
-        port: Arc<Port>,
-        default_port: u16,
-        inputs: mpsc::Sender<Input>,
-    ) -> Dialler {
-        Dialler { endpoint, port, default_port, inputs, slots: Arc::new(Semaphore::new(MAX_DIALS)) }
+    pub(crate) fn new(local: Local, inputs: mpsc::Sender<Input>) -> Dialler {
+        Dialler { local, inputs, slots: Arc::new(Semaphore::new(MAX_DIALS)) }
     }
 
     /// Dials in the background; the owner hears of the end as [`Input::Dialled`].
     pub(crate) fn start(&self, dial: DialId, target: Target) {
-        let (endpoint, port, inputs) = (self.endpoint.clone(), self.port.clone(), self.inputs.clone());
-        let (slots, default_port) = (self.slots.clone(), self.default_port);
+        let (local, inputs, slots) = (self.local.clone(), self.inputs.clone(), self.slots.clone());
         tokio::spawn(async move {
             let _slot = slots.acquire().await;
-            let outcome = match resolve(&target, default_port, &port).await {
-                Ok(addresses) => try_in_turn(&endpoint, &addresses).await,
+            let outcome = match resolve(&target, local.default_port, &local.port).await {
+                Ok(addresses) => try_in_turn(&local.endpoint, &addresses).await,
                 Err(reason) => Err(reason),
             };
             // Without an owner there is nobody to tell, and the connection closes by being dropped.
@@ -100,7 +102,10 @@ async fn resolve(target: &Target, default_port: u16, port: &Port) -> Result<Vec<
 }
 
 /// Tries one address after the other; the reason names each when there are several.
-async fn try_in_turn(endpoint: &Endpoint, addresses: &[SocketAddr]) -> Result<Established, String> {
+pub(crate) async fn try_in_turn(
+    endpoint: &Endpoint,
+    addresses: &[SocketAddr],
+) -> Result<Established, String> {
     let mut reasons = Vec::new();
     for address in addresses {
         match timeout(ATTEMPT, attempt(endpoint, *address)).await {
@@ -129,9 +134,9 @@ fn no_answer(address: SocketAddr) -> String {
 }
 
 /// Answers whoever dials us, until the endpoint is closed.
-pub(crate) async fn listen(endpoint: Endpoint, inputs: mpsc::Sender<Input>) {
+pub(crate) async fn listen(local: Local, inputs: mpsc::Sender<Input>) {
     let slots = Arc::new(Semaphore::new(MAX_HANDSHAKES));
-    while let Some(incoming) = endpoint.accept().await {
+    while let Some(incoming) = local.endpoint.accept().await {
         let under_way = MAX_HANDSHAKES - slots.available_permits();
         if under_way >= RETRY_FROM && incoming.may_retry() && !incoming.remote_address_validated() {
             // Fails only when no retry is possible, and that was just asked.
@@ -142,10 +147,10 @@ pub(crate) async fn listen(endpoint: Endpoint, inputs: mpsc::Sender<Input>) {
             incoming.ignore();
             continue;
         };
-        let inputs = inputs.clone();
+        let (inputs, own) = (inputs.clone(), local.certificate.clone());
         tokio::spawn(async move {
             let remote = canonical(incoming.remote_address());
-            let input = match answer(incoming).await {
+            let input = match answer(incoming, &own).await {
                 Ok(established) => Input::Accepted(established),
                 Err(NotAccepted { reason, refused }) => Input::NotAccepted { remote, reason, refused },
             };
@@ -163,8 +168,15 @@ struct NotAccepted {
     refused: bool,
 }
 
-async fn answer(incoming: Incoming) -> Result<Established, NotAccepted> {
-    let handshake = async { Established::on(incoming.await?).await };
+async fn answer(incoming: Incoming, own_certificate: &[u8]) -> Result<Established, NotAccepted> {
+    let handshake = async {
+        let established = Established::on(incoming.await?).await?;
+        if established.certificate == own_certificate {
+            // We dialled ourselves. The dialling end is the one that can learn from it, so it closes.
+            return Err(established.connection.closed().await.into());
+        }
+        Ok(established)
+    };
     match timeout(ATTEMPT, handshake).await {
         Ok(Ok(established)) => Ok(established),
         Ok(Err(error)) => {

@@ -10,6 +10,7 @@ use weave_mesh::{Connection, Mesh, Record};
 use weave_model::{PathReport, PeerName, Routes, ShortId, Target};
 use weave_trust::Membership;
 
+use crate::dial::Local;
 use crate::error::PeeringError;
 use crate::outbox::Event;
 use crate::port::{Port, PortCounters};
@@ -86,6 +87,8 @@ pub struct Counters {
     pub messages_refused: u64,
     /// The shared port.
     pub port: PortCounters,
+    /// What the messages brought that was of no use.
+    pub mesh: weave_mesh::Counters,
 }
 
 /// A handle on the running peering; cheap to clone. When the last one is dropped, peering ends without a farewell.
@@ -115,13 +118,14 @@ impl Peering {
     /// Starts to dial and to listen, on the current tokio runtime.
     pub fn start(config: Config, port: Arc<Port>) -> Result<(Peering, mpsc::Receiver<Event>), PeeringError> {
         let Config { mesh, membership, seed } = config;
-        let default_port = mesh.port;
         let endpoint = quic::endpoint(port.clone(), &membership.identity, &membership.trust)?;
+        let certificate = membership.identity.certificate().into();
+        let local = Local { endpoint, port, default_port: mesh.port, certificate };
         let mesh = Mesh::new(mesh, membership.identity, membership.trust, seed, Instant::now());
         let (controls, control) = mpsc::channel(MAX_CONTROLS);
         let (events, received) = mpsc::channel(MAX_EVENTS);
         let reports = Arc::new(Reports::default());
-        let task = Task::new(mesh, endpoint, port, default_port, control, reports.clone(), events);
+        let task = Task::new(mesh, local, control, reports.clone(), events);
         tokio::spawn(task.run());
         Ok((Peering { controls, reports }, received))
     }

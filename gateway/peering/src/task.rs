@@ -14,19 +14,18 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use quinn::{Endpoint, VarInt};
+use quinn::VarInt;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tracing::{debug, info, warn};
 use weave_mesh::{CloseReason, Command, DialId, Mesh};
 use weave_model::{Forwarding, LinkId, Routes};
 
-use crate::dial::{Dialler, listen};
+use crate::dial::{Dialler, Local, listen};
 use crate::link::{CloseCode, Established};
 use crate::links::Links;
 use crate::outbox::{Event, Outbox};
 use crate::peering::{Control, Counters, Refusal, Reports, Status};
-use crate::port::Port;
 
 /// Messages, results of attempts and the like that wait; their senders wait when it is full.
 const MAX_INPUTS: usize = 64;
@@ -70,8 +69,7 @@ pub(crate) struct Task {
     /// Whether links have changed since the last picture.
     links_changed: bool,
     dialler: Dialler,
-    endpoint: Endpoint,
-    port: Arc<Port>,
+    local: Local,
     controls: mpsc::Receiver<Control>,
     inputs: mpsc::Receiver<Input>,
     reports: Arc<Reports>,
@@ -82,6 +80,8 @@ pub(crate) struct Task {
     refusals: VecDeque<Refusal>,
     warn_at: Instant,
     unwarned: u64,
+    /// Whether the machine was told to leave the network.
+    left: bool,
     /// Links that are being closed as soon as the other side has what was sent.
     farewells: Vec<JoinHandle<()>>,
 }
@@ -89,24 +89,21 @@ pub(crate) struct Task {
 impl Task {
     pub(crate) fn new(
         mesh: Mesh,
-        endpoint: Endpoint,
-        port: Arc<Port>,
-        default_port: u16,
+        local: Local,
         controls: mpsc::Receiver<Control>,
         reports: Arc<Reports>,
         events: mpsc::Sender<Event>,
     ) -> Task {
         let (sender, inputs) = mpsc::channel(MAX_INPUTS);
-        tokio::spawn(listen(endpoint.clone(), sender.clone()));
+        tokio::spawn(listen(local.clone(), sender.clone()));
         let now = Instant::now();
         Task {
             routes: mesh.routes(),
             mesh,
             links: Links::new(sender.clone()),
             links_changed: true,
-            dialler: Dialler::new(endpoint.clone(), port.clone(), default_port, sender),
-            endpoint,
-            port,
+            dialler: Dialler::new(local.clone(), sender),
+            local,
             controls,
             inputs,
             reports,
@@ -117,6 +114,7 @@ impl Task {
             refusals: VecDeque::new(),
             warn_at: now,
             unwarned: 0,
+            left: false,
             farewells: Vec::new(),
         }
     }
@@ -146,7 +144,7 @@ impl Task {
         };
         match stop {
             Some((deadline, done)) => self.leave(deadline, done).await,
-            None => self.endpoint.close(0u32.into(), b""),
+            None => self.close_endpoint("the peer's daemon ended without a farewell"),
         }
     }
 
@@ -173,6 +171,7 @@ impl Task {
     }
 
     fn command(&mut self, command: Command) {
+        self.left |= command == Command::Leave;
         self.mesh.handle_command(command, Instant::now());
         self.drain();
     }
@@ -291,6 +290,8 @@ impl Task {
                     self.routes = routes;
                     self.links_changed = true;
                 }
+                // A machine that has left wants nobody any more; the next start shall want whom this one did.
+                weave_mesh::Event::Persist(_) if self.left => {}
                 weave_mesh::Event::Persist(remembered) => self.outbox.persist(remembered),
                 weave_mesh::Event::ShortIdFreed(id) => self.outbox.free(id),
                 weave_mesh::Event::Clone(name) => self.outbox.clone_seen(name),
@@ -332,7 +333,8 @@ impl Task {
     fn status(&self) -> Status {
         let mut counters = self.counters;
         counters.links = self.links.len() as u64;
-        counters.port = self.port.counters();
+        counters.port = self.local.port.counters();
+        counters.mesh = self.mesh.counters();
         Status {
             connections: self.mesh.connections(),
             targets: self.mesh.targets(),
@@ -345,6 +347,10 @@ impl Task {
 
     /// Says farewell: withdraws the record, waits until the neighbours have it, closes everything.
     async fn leave(mut self, deadline: Instant, done: oneshot::Sender<()>) {
+        while let Some(event) = self.outbox.pop() {
+            // A program that does not listen any more has no use for it.
+            let _ = self.events.try_send(event);
+        }
         self.command(Command::Leave);
         loop {
             let wake = self.turn().min(deadline);
@@ -363,16 +369,21 @@ impl Task {
         }
         let reason = CloseReason::Leaving.to_string();
         self.farewells.extend(self.links.finish_all(CloseCode::Leaving, &reason));
+        let farewells = std::mem::take(&mut self.farewells);
         let quiet = async {
-            for farewell in self.farewells {
+            for farewell in farewells {
                 // One that panicked has nothing more to say.
                 let _ = farewell.await;
             }
         };
         let _ = tokio::time::timeout_at(deadline.into(), quiet).await;
-        self.endpoint.close(VarInt::from_u32(CloseCode::Leaving as u32), reason.as_bytes());
-        let _ = tokio::time::timeout_at(deadline.into(), self.endpoint.wait_idle()).await;
+        self.close_endpoint(&reason);
+        let _ = tokio::time::timeout_at(deadline.into(), self.local.endpoint.wait_idle()).await;
         // Nobody is owed an answer who no longer waits for it.
         let _ = done.send(());
+    }
+
+    fn close_endpoint(&self, reason: &str) {
+        self.local.endpoint.close(VarInt::from_u32(CloseCode::Leaving as u32), reason.as_bytes());
     }
 }

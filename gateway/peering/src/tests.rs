@@ -1,6 +1,8 @@
 //! Loopback, real sockets, real time: a thread per socket reads it and delivers, as the data threads do.
 
+mod dialling;
 mod misbehaviour;
+mod nat;
 mod peers;
 mod port;
 mod support;

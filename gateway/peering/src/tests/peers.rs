@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use weave_mesh::{Command, ConnectionState};
 use weave_model::PathReport;
 
+use super::nat::Nat;
 use super::support::{Node, Wire, linked, wait_until};
 use crate::PeeringError;
 
@@ -41,6 +42,10 @@ async fn two_peers_know_each_other() {
         (rtt < Duration::from_millis(100)).then_some(rtt)
     };
     assert!(wait_until("the round trip is measured", measured).await > Duration::ZERO);
+    wait_until("the path carries what QUIC tries at most", async || {
+        (a.forwarding()?.routes.neighbours.get(&b.name)?.mtu == 1452).then_some(())
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -85,6 +90,67 @@ async fn an_unreachable_target_says_why() {
         .then_some(())
     })
     .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_target_that_is_the_peer_itself_says_so() {
+    let wire = Wire::open();
+    let own = wire.address;
+    let a = Node::start_on(wire, 1, 1, &[own]);
+    let reason = wait_until("it says so", async || a.status().await.connections.pop()?.reason).await;
+    assert_eq!(reason, "it is this peer itself");
+    wait_until("both ends are closed", async || {
+        let counters = a.status().await.counters;
+        (counters.links_refused == 1 && counters.handshakes_failed == 1).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_peer_is_followed_to_the_address_that_a_nat_gives_it() {
+    let b = Node::start(1, 2, &[]);
+    let nat = Nat::start(b.wire.address).await;
+    let a = Node::start(1, 1, &[nat.inside]);
+    let (to_b, to_a) = linked(&a, &b).await;
+    assert_eq!((to_b.remote, to_a.remote), (nat.inside, nat.outside()));
+    nat.rebind().await;
+    assert_ne!(nat.outside(), to_a.remote);
+    wait_until("the other address is known", async || {
+        (b.adjacency(&a)?.remote == nat.outside()).then_some(())
+    })
+    .await;
+    assert_eq!(b.adjacency(&a).unwrap().link, to_a.link);
+    assert_eq!(a.status().await.counters.links_down, 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_program_that_drops_its_handle_ends_the_links() {
+    let b = Node::start(1, 2, &[]);
+    let a = Node::start(1, 1, &[b.wire.address]);
+    linked(&a, &b).await;
+    let Node { wire: _still_read, peering, .. } = b;
+    drop(peering);
+    let reason = wait_until("the link is down", async || {
+        (a.status().await.counters.links == 0).then_some(())?;
+        a.status().await.connections.into_iter().find_map(|c| c.reason)
+    })
+    .await;
+    assert!(
+        reason.contains("the peer's daemon ended without a farewell") || reason.contains("no answer"),
+        "{reason}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_remembered_survives_a_farewell() {
+    let b = Node::start(1, 2, &[]);
+    let a = Node::start(1, 1, &[b.wire.address]);
+    linked(&a, &b).await;
+    let id = wait_until("a number is remembered", async || a.remembered().short_id).await;
+    a.peering.stop(Duration::from_secs(5)).await;
+    let remembered = a.remembered();
+    assert_eq!(remembered.short_id, Some(id));
+    assert_eq!(remembered.targets, [b.wire.address.into()]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
