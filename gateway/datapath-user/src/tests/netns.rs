@@ -1,0 +1,1 @@
+//! Real TAP devices in network namespaces.
