@@ -1,0 +1,188 @@
+//! Starting and stopping the gateway.
+
+use std::fs::OpenOptions;
+use std::io::{Read as _, Seek as _, SeekFrom};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitCode, Stdio};
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use tracing_subscriber::EnvFilter;
+use weave_api::{Client, ClientError, Report};
+use weave_hostnet::Host;
+
+use super::args::{Launch, Reset};
+use super::{Hint, PATIENCE, client, host};
+use crate::config::Config;
+use crate::node;
+
+/// Deriving the network's key from a password takes a second on a slow machine.
+const READY_WITHIN: Duration = Duration::from_secs(30);
+/// What stopping may take: withdrawing from the network, then ending threads.
+const STOPPED_WITHIN: Duration = Duration::from_secs(15);
+const POLL: Duration = Duration::from_millis(50);
+
+/// `weave daemon`: runs until a signal or `weave stop` ends it.
+pub(super) fn daemon(launch: &Launch) -> anyhow::Result<ExitCode> {
+    let config = Config::load(launch.config.as_deref(), &launch.flags)?;
+    need_root("the gateway")?;
+    let filter = EnvFilter::try_new(&config.log_level).context("log_level")?;
+    let terminal = std::io::IsTerminal::is_terminal(&std::io::stderr());
+    let log =
+        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(terminal);
+    // The journal notes the time itself.
+    if std::env::var_os("JOURNAL_STREAM").is_some() {
+        log.without_time().init()
+    } else {
+        log.init()
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    let result = runtime.block_on(node::run(config));
+    runtime.shutdown_timeout(Duration::from_secs(2));
+    result.map(|()| ExitCode::SUCCESS)
+}
+
+/// `weave launch`: checks the flags, starts the daemon in the background and waits until it answers.
+pub(super) fn launch(launch: &Launch) -> anyhow::Result<ExitCode> {
+    let config = Config::load(launch.config.as_deref(), &launch.flags)?;
+    need_root("launching the gateway")?;
+    let gateway = Client::new(&config.http.to_string(), PATIENCE);
+    if let Ok(report) = gateway.value::<Report>("/report") {
+        return Err(Hint::error(
+            format!("a gateway runs already: {}({})", report.router.name, report.router.nick_name),
+            "stop it first with `weave stop`",
+        ));
+    }
+    let log_path = log_path(&config.state);
+    if let Some(folder) = log_path.parent() {
+        std::fs::create_dir_all(folder).with_context(|| format!("while making {}", folder.display()))?;
+    }
+    let mut log = OpenOptions::new()
+        .append(true)
+        .read(true)
+        .create(true)
+        .mode(0o600)
+        .open(&log_path)
+        .with_context(|| format!("while opening the log {}", log_path.display()))?;
+    let start = log.seek(SeekFrom::End(0))?;
+    let mut command = Command::new(std::env::current_exe().context("while looking for this program")?);
+    // The same words, but for the verb; flags of the command line as a whole may stand before it.
+    let mut verb = true;
+    command.args(std::env::args_os().skip(1).map(|word| {
+        if verb && word == "launch" {
+            verb = false;
+            return "daemon".into();
+        }
+        word
+    }));
+    command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log.try_clone()?).current_dir("/");
+    // SAFETY: setsid is async-signal-safe and the child shares nothing it changes.
+    unsafe { command.pre_exec(|| nix::unistd::setsid().map(drop).map_err(Into::into)) };
+    let mut child = command.spawn().context("while starting the gateway")?;
+    wait_ready(&mut child, &gateway).map_err(|error| {
+        let mut said = String::new();
+        let read = log.seek(SeekFrom::Start(start)).and_then(|_| log.read_to_string(&mut said));
+        match read.ok().and_then(|_| said.split_once("error: ").map(|(_, e)| e.trim().to_owned())) {
+            // The daemon's own words, with its causes and its hint.
+            Some(reason) => Said(reason).into(),
+            None => error.context(format!("see {}", log_path.display())),
+        }
+    })?;
+    println!("{}", child.id());
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The log of gateways in the background: where logs belong, or beside a state that is kept elsewhere.
+fn log_path(state: &Path) -> PathBuf {
+    let folder = if state == Path::new("/var/lib/weave") { Path::new("/var/log") } else { state };
+    folder.join("weave-gateway.log")
+}
+
+/// What the daemon said before it ended.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct Said(String);
+
+fn wait_ready(child: &mut Child, gateway: &Client) -> anyhow::Result<()> {
+    let deadline = Instant::now() + READY_WITHIN;
+    loop {
+        if gateway.text("/status").is_ok() {
+            return Ok(());
+        }
+        if let Some(status) = child.try_wait()? {
+            anyhow::bail!("the gateway ended at once ({status})");
+        }
+        if Instant::now() >= deadline {
+            let _ = child.kill();
+            let _ = child.wait();
+            anyhow::bail!("the gateway does not answer within {} s", READY_WITHIN.as_secs());
+        }
+        std::thread::sleep(POLL);
+    }
+}
+
+/// `weave stop`.
+pub(super) fn stop() -> anyhow::Result<ExitCode> {
+    let report: Report = client(PATIENCE).value("/report")?;
+    if report.process.supervised {
+        let status = Command::new("systemctl").args(["stop", "weave-gateway.service"]).status();
+        let stopped = status.context("while running systemctl")?.success();
+        return if stopped {
+            Ok(ExitCode::SUCCESS)
+        } else {
+            Err(Hint::error(
+                "the service manager would start the gateway again, and did not stop it",
+                "see `systemctl status weave-gateway`",
+            ))
+        };
+    }
+    client(PATIENCE).delete("/process")?;
+    let deadline = Instant::now() + STOPPED_WITHIN;
+    while Path::new(&format!("/proc/{}", report.process.pid)).exists() {
+        if Instant::now() >= deadline {
+            anyhow::bail!("the gateway (process {}) does not end", report.process.pid);
+        }
+        std::thread::sleep(POLL);
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// `weave reset`: the host is as it was before the first launch.
+pub(super) fn reset(reset: &Reset) -> anyhow::Result<ExitCode> {
+    need_root("resetting")?;
+    match client(PATIENCE).value::<Report>("/report") {
+        Ok(_) => drop(stop()?),
+        Err(ClientError::NotRunning { .. }) => {}
+        Err(error) => return Err(error.into()),
+    }
+    let failures: Vec<String> = host::runtime()?.block_on(async {
+        let host = Host::new()?;
+        let mut failures = Vec::new();
+        if let Err(errors) = host.remove_bridge(&reset.weave_bridge).await {
+            failures.extend(errors.iter().map(ToString::to_string));
+        }
+        if let Err(error) = host.remove_interface(node::TAP).await {
+            failures.push(error.to_string());
+        }
+        anyhow::Ok(failures)
+    })?;
+    for file in ["key.pem", "memory.json", "lock", "key.pem.new", "memory.json.new"] {
+        let _ = std::fs::remove_file(reset.state.join(file));
+    }
+    let _ = std::fs::remove_file(log_path(&reset.state));
+    // Only when nothing of somebody else's is in it.
+    let _ = std::fs::remove_dir(&reset.state);
+    if failures.is_empty() { Ok(ExitCode::SUCCESS) } else { Err(anyhow::anyhow!("{}", failures.join("\n"))) }
+}
+
+fn need_root(what: &str) -> anyhow::Result<()> {
+    if nix::unistd::geteuid().is_root() {
+        return Ok(());
+    }
+    Err(Hint::error(
+        format!("{what} needs root: it makes interfaces and opens /dev/net/tun"),
+        "run it with sudo",
+    ))
+}

@@ -1,0 +1,89 @@
+//! Settings, what is kept on disk, and how errors look.
+
+use std::path::Path;
+
+use crate::config::{Admission, Config, FileConfig};
+use crate::persist::{Memory, Store};
+use crate::{cli, membership};
+
+fn load(text: &str, flags: &FileConfig) -> Result<Config, String> {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("gateway.toml");
+    std::fs::write(&file, text).unwrap();
+    Config::load(Some(&file), flags).map_err(|error| cli::render(&error))
+}
+
+#[test]
+fn flags_take_precedence_over_the_file() {
+    let flags = FileConfig { port: Some(7000), ..FileConfig::default() };
+    let config = load("nickname = \"aws-1\"\nport = 6800\npeers = [\"192.0.2.1\"]\n", &flags).unwrap();
+    assert_eq!((config.port, config.nickname.as_str(), config.targets.len()), (7000, "aws-1", 1));
+    assert_eq!((config.admission, config.bridge.as_str()), (Admission::Open, "weave"));
+    let provisioned =
+        load("identity = \"/etc/weave/identity.pem\"\nadvertise = [\"192.0.2.1:9\"]\n", &flags).unwrap();
+    assert_eq!(provisioned.admission, Admission::Provisioned("/etc/weave/identity.pem".into()));
+    assert_eq!(provisioned.advertise, ["192.0.2.1:9".parse().unwrap()]);
+}
+
+#[test]
+fn all_mistakes_are_named_at_once() {
+    let text = "network = \"We ave\"\nmtu = 100\npeers = [\"a b\"]\nadvertise = [\"host.example\"]\nidentity = \"x\"\npassword = \"y\"\n";
+    let error = load(text, &FileConfig::default()).unwrap_err();
+    for part in [
+        "network: 'We ave'",
+        "mtu: 100",
+        "peers: 'a b'",
+        "advertise: 'host.example'",
+        "identity and password",
+    ] {
+        assert!(error.contains(part), "{part} is missing in {error}");
+    }
+    let unknown = load("nicknam = \"x\"\n", &FileConfig::default()).unwrap_err();
+    assert!(unknown.contains("nicknam"), "{unknown}");
+    assert!(Config::load(Some(Path::new("/nonexistent/file")), &FileConfig::default()).is_err());
+}
+
+#[test]
+fn passwords_do_not_show() {
+    let config = load("password = \"wfvAwt7sj-9Xk2!pQzR4\"\n", &FileConfig::default()).unwrap();
+    assert!(!format!("{config:?}").contains("wfvA"), "{config:?}");
+}
+
+#[test]
+fn a_peer_keeps_its_key_and_its_memory() {
+    let folder = tempfile::tempdir().unwrap();
+    let state = folder.path().join("state");
+    let store = Store::open(&state).unwrap();
+    let (key, issue) = store.key(1_000).unwrap();
+    assert!(Store::open(&state).is_err(), "one gateway a folder");
+    let memory = Memory {
+        short_id: weave_model::ShortId::new(7),
+        sequence: 99,
+        targets: vec!["192.0.2.1".parse().unwrap()],
+        configured: vec!["192.0.2.2:5".parse().unwrap()],
+    };
+    assert_eq!(store.memory().unwrap(), Memory::default());
+    store.remember(&memory).unwrap();
+    drop(store);
+    let again = Store::open(&state).unwrap();
+    let (same, same_issue) = again.key(2_000).unwrap();
+    assert_eq!((same.peer_name(), same_issue, issue), (key.peer_name(), 1_000, 1_000));
+    assert_eq!(again.memory().unwrap(), memory);
+    std::fs::write(state.join("memory.json"), "{").unwrap();
+    assert_eq!(again.memory().unwrap(), Memory::default(), "a damaged file costs its contents only");
+    let mode = std::os::unix::fs::PermissionsExt::mode(
+        &std::fs::metadata(state.join("key.pem")).unwrap().permissions(),
+    );
+    assert_eq!(mode & 0o777, 0o600);
+}
+
+#[test]
+fn a_password_makes_two_gateways_members_of_one_network() {
+    let (one, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let config = load("password = \"wfvAwt7sj-9Xk2!pQzR4\"\n", &FileConfig::default()).unwrap();
+    let member = |folder: &Path| membership::load(&config, &Store::open(folder).unwrap(), 5).unwrap();
+    let (a, b) = (member(one.path()), member(other.path()));
+    assert_ne!(a.identity.name(), b.identity.name());
+    assert_eq!(a.psk, b.psk);
+    assert!(a.trust.verify(b.identity.certificate()).is_ok());
+}

@@ -1,0 +1,5 @@
+//! As root, one at a time (profile `netns`).
+
+mod hosts;
+mod mesh;
+mod mistakes;
