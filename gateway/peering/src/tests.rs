@@ -3,6 +3,7 @@
 mod dialling;
 mod misbehaviour;
 mod nat;
+mod outbox;
 mod peers;
 mod port;
 mod support;

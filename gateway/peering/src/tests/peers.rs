@@ -239,6 +239,44 @@ async fn two_that_dial_each_other_keep_one_link() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_peer_on_a_dual_stack_port_is_known_by_its_plain_address() {
+    let b = Node::start_on(Wire::open_dual_stack(), 1, 2, &[]);
+    let a = Node::start_on(Wire::open_dual_stack(), 1, 1, &[b.wire.address]);
+    let (to_b, to_a) = linked(&a, &b).await;
+    assert!(b.wire.address.is_ipv4());
+    assert_eq!((to_b.remote, to_a.remote), (b.wire.address, a.wire.address));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_farewell_does_not_wait_for_the_dead() {
+    let b = Node::start(1, 2, &[]);
+    let a = Node::start(1, 1, &[b.wire.address]);
+    linked(&a, &b).await;
+    (a.wire.deafen(), b.wire.deafen());
+    let before = Instant::now();
+    a.peering.stop(Duration::from_millis(500)).await;
+    assert!(before.elapsed() < AT_ONCE, "{:?}", before.elapsed());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn six_that_know_one_find_all() {
+    let first = Node::start_discovering(1, &[]);
+    let mut nodes: Vec<Node> = (2..=6).map(|s| Node::start_discovering(s, &[first.wire.address])).collect();
+    nodes.push(first);
+    wait_until("everybody has one link with everybody", async || {
+        for node in &nodes {
+            let links = node.status().await.counters.links;
+            let neighbours = node.forwarding()?.adjacencies.len();
+            if (links, neighbours) != (5, 5) {
+                return None;
+            }
+        }
+        Some(())
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn three_in_a_row_learn_of_each_other() {
     let c = Node::start(1, 3, &[]);
     let b = Node::start(1, 2, &[c.wire.address]);

@@ -131,6 +131,15 @@ impl Node {
     }
 
     pub(super) fn start_on(wire: Wire, ca: u8, seed: u8, targets: &[SocketAddr]) -> Node {
+        Node::start_with(wire, ca, seed, targets, false)
+    }
+
+    /// Starts a peer that also dials whom it hears of.
+    pub(super) fn start_discovering(seed: u8, targets: &[SocketAddr]) -> Node {
+        Node::start_with(Wire::open(), 1, seed, targets, true)
+    }
+
+    fn start_with(wire: Wire, ca: u8, seed: u8, targets: &[SocketAddr], discovery: bool) -> Node {
         static STARTS: AtomicU64 = AtomicU64::new(1);
         let start = STARTS.fetch_add(1, Relaxed);
         let membership = member(ca, seed);
@@ -146,7 +155,7 @@ impl Node {
             sequence: start << 20,
             endpoints: vec![wire.address],
             targets: targets.iter().copied().map(Target::from).collect(),
-            discovery: false,
+            discovery,
             connection_limit: 100,
         };
         let config = Config { mesh, membership, seed: [seed; 32] };
