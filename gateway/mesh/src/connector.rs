@@ -4,6 +4,7 @@
 //!   target of the operator:   at once ──► failed: 1 s, doubling to 60 s ──► … for ever
 //!   peer others told of:      a moment later, the higher name of a pair some seconds later, its endpoints in turn
 //!                             ──► all failed: 1 s, doubling to 5 min ──► … for as long as it is known
+//!   link lost that stood:     at once ──► failed: 1 s, doubling to 2 s ──► … for an hour, then as above
 //! ```
 //!
 //! A peer that cannot be dialled is normal: networks are partially connected, and relays carry its frames.
@@ -32,6 +33,11 @@ const LONGEST_PEER_PAUSE: Duration = Duration::from_secs(300);
 
 /// A link that stood this long proves that dialling works: the next attempt is made at once.
 const STOOD: Duration = Duration::from_secs(5);
+
+/// After an outage everybody should be back within seconds, however long it was: an hour of attempts every two seconds
+/// costs a few datagrams each.
+const LONGEST_RETURN_PAUSE: Duration = Duration::from_secs(2);
+const RETURNS_WITHIN: Duration = Duration::from_secs(3600);
 
 /// By then the shell has answered, or its answer was lost.
 const DIAL_WITHIN: Duration = Duration::from_secs(60);
@@ -69,6 +75,8 @@ pub(crate) struct Goal {
     /// When the next attempt is due.
     pub(crate) at: Instant,
     pause: Duration,
+    /// Until when a link that was lost is expected to come back.
+    returns_until: Option<Instant>,
     /// How often it was tried since the last success.
     pub(crate) attempts: u32,
     /// Which endpoint of the peer is next, and how many it had when it was last dialled.
@@ -100,6 +108,7 @@ impl Goal {
             dial: None,
             at,
             pause: FIRST_PAUSE,
+            returns_until: None,
             attempts: 0,
             endpoint: 0,
             endpoints: 0,
@@ -112,7 +121,8 @@ impl Goal {
     fn back_off(&mut self, longest: Duration, now: Instant, rng: &mut ChaCha8Rng) {
         // Half to one and a half of the pause: peers that lost each other together do not return together.
         self.at = now + self.pause.mul_f64(rng.random_range(0.5..1.5));
-        self.pause = (self.pause * 2).min(longest);
+        let returns = self.returns_until.is_some_and(|until| now < until);
+        self.pause = (self.pause * 2).min(if returns { LONGEST_RETURN_PAUSE } else { longest });
     }
 
     fn succeed(&mut self, peer: PeerName) {
@@ -202,6 +212,7 @@ impl Connector {
             goal.failure = Some(reason.to_owned());
             if stood {
                 goal.pause = FIRST_PAUSE;
+                goal.returns_until = Some(now + RETURNS_WITHIN);
                 goal.at = now + Duration::from_millis(self.rng.random_range(0..100));
             } else {
                 goal.back_off(longest, now, &mut self.rng);

@@ -218,3 +218,19 @@ fn a_dial_that_is_never_answered_is_given_up() {
     assert_eq!(answers(&mut machine), 1);
     assert_eq!(machine.connections()[0].state, ConnectionState::Retrying);
 }
+
+#[test]
+fn after_an_outage_of_any_length_the_link_is_back_within_seconds() {
+    for (outage, limit) in [(60, 6), (600, 6), (3000, 6)] {
+        let mut network = Network::of(2);
+        network.connect(1, 2);
+        network.seconds(30);
+        assert_eq!(network.links_between(1, 2), 1);
+        network.cut(1, 2);
+        network.seconds(outage);
+        assert_eq!(network.links_between(1, 2), 0);
+        network.heal(1, 2);
+        network.seconds(limit);
+        assert_eq!(network.links_between(1, 2), 1, "after {outage} s");
+    }
+}
