@@ -10,19 +10,27 @@ use crate::step;
 /// A program and the package it comes in.
 pub(crate) type Need = (&'static str, &'static str);
 
-/// What the lab and the namespace tests run.
+/// What the lab runs.
 pub(crate) const LAB: &[Need] = &[
     ("ip", "iproute2"),
     ("nft", "nftables"),
     ("ping", "iputils-ping"),
     ("sshd", "openssh-server"),
-    ("ssh-keygen", "openssh-client"),
-    ("systemd-nspawn", "systemd-container"),
-    ("iperf3", "iperf3"),
-    ("tcpdump", "tcpdump"),
-    ("ethtool", "ethtool"),
-    ("socat", "socat"),
+    ("systemctl", "systemd"),
 ];
+
+/// What the tests run beside it.
+pub(crate) const TESTS: &[Need] = &[
+    ("ssh-keygen", "openssh-client"),
+    ("tcpdump", "tcpdump"),
+    ("socat", "socat"),
+    ("python3", "python3"),
+    ("setpriv", "util-linux"),
+];
+
+/// What the benchmark runs beside its peers.
+pub(crate) const BENCH: &[Need] =
+    &[("ip", "iproute2"), ("iperf3", "iperf3"), ("ping", "iputils-ping"), ("ethtool", "ethtool")];
 
 /// The peers the benchmark compares with.
 pub(crate) const PEERS: &[Need] = &[

@@ -9,7 +9,7 @@ pub(crate) fn run(privileged: bool) -> anyhow::Result<()> {
             "the network namespace tests",
             "run it as root, or leave these tests out: cargo xtask test --unprivileged",
         )?;
-        packages::ensure(&[packages::LAB])?;
+        packages::ensure(&[packages::LAB, packages::TESTS])?;
     }
     step::run("format", step::cargo().args(["fmt", "--all", "--check"]))?;
     nextest()?;

@@ -22,6 +22,8 @@ use crate::node;
 const READY_WITHIN: Duration = Duration::from_secs(30);
 /// What stopping may take: withdrawing from the network, then ending threads.
 const STOPPED_WITHIN: Duration = Duration::from_secs(15);
+/// A gateway that is there answers at once; something else may hold its port and never answer.
+const PROBE: Duration = Duration::from_secs(2);
 const POLL: Duration = Duration::from_millis(50);
 
 /// `weave daemon`: runs until a signal or `weave stop` ends it.
@@ -48,7 +50,7 @@ pub(super) fn daemon(launch: &Launch) -> anyhow::Result<ExitCode> {
 pub(super) fn launch(launch: &Launch) -> anyhow::Result<ExitCode> {
     let config = Config::load(launch.config.as_deref(), &launch.flags)?;
     need_root("launching the gateway")?;
-    let gateway = Client::new(&config.http.to_string(), PATIENCE);
+    let gateway = Client::new(&config.http.to_string(), PROBE);
     if let Ok(report) = gateway.value::<Report>("/report") {
         return Err(Hint::error(
             format!("a gateway runs already: {}({})", report.router.name, report.router.nick_name),
