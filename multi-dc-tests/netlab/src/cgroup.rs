@@ -11,7 +11,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{ErrorKind, Write as _};
 use std::path::{Path, PathBuf};
 
-use nix::mount::{MsFlags, mount, umount};
+use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sys::statfs::{CGROUP2_SUPER_MAGIC, statfs};
 
 use crate::error::Error;
@@ -26,8 +26,7 @@ pub(crate) struct Cgroup {
 impl Cgroup {
     /// The cgroup of the lab called so, which may not exist; `None` on a machine without a writable cgroup2.
     pub(crate) fn of(lab: &str) -> Option<Cgroup> {
-        let own = Path::new(ROOT).join("cgroup");
-        [Path::new("/sys/fs/cgroup"), Path::new("/sys/fs/cgroup/unified"), &own]
+        [Path::new("/sys/fs/cgroup"), Path::new("/sys/fs/cgroup/unified"), &own_mount(lab)]
             .into_iter()
             .find(|mounted| usable(mounted))
             .map(|mounted| Cgroup { path: mounted.join(format!("weave-lab-{lab}")) })
@@ -38,7 +37,7 @@ impl Cgroup {
         let cgroup = match Cgroup::of(lab) {
             Some(cgroup) => cgroup,
             None => {
-                let own = Path::new(ROOT).join("cgroup");
+                let own = own_mount(lab);
                 fs::create_dir_all(&own).map_err(Error::io("creating a mount point for cgroup2"))?;
                 mount(Some("cgroup2"), &own, Some("cgroup2"), MsFlags::empty(), None::<&str>).map_err(|errno| {
                     Error::Unsupported(format!(
@@ -105,15 +104,23 @@ impl Cgroup {
     }
 }
 
-/// Unmounts a cgroup2 that [`Cgroup::create`] mounted, once no lab uses it.
-pub(crate) fn release_own_mount() {
-    let own = Path::new(ROOT).join("cgroup");
-    let in_use = |entry: fs::DirEntry| entry.file_name().to_string_lossy().starts_with("weave-lab-");
-    if fs::read_dir(&own).is_ok_and(|mut entries| !entries.any(|entry| entry.is_ok_and(in_use))) {
-        // Not ours to force: another lab may just be starting there.
-        let _ = umount(&own);
-        let _ = fs::remove_dir(&own);
+/// Unmounts the cgroup2 that [`Cgroup::create`] may have mounted, lest its files be taken for the lab's.
+pub(crate) fn release_own_mount(lab: &str) -> Result<(), Error> {
+    let own = own_mount(lab);
+    if is_cgroup2(&own) {
+        umount2(&own, MntFlags::MNT_DETACH)
+            .map_err(Error::errno(format_args!("unmounting {}", own.display())))?;
     }
+    Ok(())
+}
+
+/// Where cgroup2 is mounted for one lab on a machine that has none to write to.
+fn own_mount(lab: &str) -> PathBuf {
+    Path::new(ROOT).join(lab).join("cgroup")
+}
+
+fn is_cgroup2(mounted: &Path) -> bool {
+    statfs(mounted).is_ok_and(|found| found.filesystem_type() == CGROUP2_SUPER_MAGIC)
 }
 
 /// Removes a cgroup of this mount namespace and those below it, as far as they are empty.
@@ -127,7 +134,7 @@ pub(crate) fn remove_tree(path: &Path) {
 }
 
 fn usable(mounted: &Path) -> bool {
-    let is_cgroup2 = statfs(mounted).is_ok_and(|found| found.filesystem_type() == CGROUP2_SUPER_MAGIC);
     let writable = |error: std::io::Error| error.kind() != ErrorKind::ReadOnlyFilesystem;
-    is_cgroup2 && OpenOptions::new().write(true).open(mounted.join("cgroup.procs")).err().is_none_or(writable)
+    is_cgroup2(mounted)
+        && OpenOptions::new().write(true).open(mounted.join("cgroup.procs")).err().is_none_or(writable)
 }

@@ -243,6 +243,11 @@ impl Control {
         nft(&network::router(name), &rules::router(site, &hosts))
     }
 
+    /// The end of what went wrong so far.
+    pub(crate) fn log_tail(&self) -> String {
+        self.folder.log_tail()
+    }
+
     /// Writes the description that people read.
     pub(crate) fn save(&self, state: &State) -> Result<(), Error> {
         let text = serde_json::to_string_pretty(&state.status)

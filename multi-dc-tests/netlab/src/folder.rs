@@ -7,6 +7,7 @@
 //!   /run/weave-lab/NAME/control    its socket
 //!   /run/weave-lab/NAME/lab.json   what there is, for people
 //!   /run/weave-lab/NAME/log        what the keeper complained about
+//!   /run/weave-lab/NAME/cgroup     cgroup2, where the machine has none to write to
 //! ```
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
@@ -31,9 +32,6 @@ impl Folder {
     /// The folder of the lab called so, if a lab can be called so.
     pub(crate) fn of(name: &str) -> Result<Folder, Error> {
         plan::check_name("lab", name, 32)?;
-        if name == "cgroup" {
-            return Err(Error::Invalid("lab name `cgroup` is one the lab uses itself".to_owned()));
-        }
         Ok(Folder { name: name.to_owned(), path: Path::new(ROOT).join(name) })
     }
 
@@ -116,7 +114,8 @@ impl Folder {
         lines[lines.len().saturating_sub(5)..].join("; ")
     }
 
-    fn lock_path(&self) -> PathBuf {
+    /// Where the lock lies.
+    pub(crate) fn lock_path(&self) -> PathBuf {
         Path::new(ROOT).join(format!(".{}.lock", self.name))
     }
 }

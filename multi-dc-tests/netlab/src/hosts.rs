@@ -70,7 +70,11 @@ impl Control {
                     })?;
                 }
                 Some(Phase::Stopped) => {
-                    return Err(Error::Failed(format!("host {} stopped while booting", config.name)));
+                    return Err(Error::Failed(format!(
+                        "host {} stopped while booting; the lab's log ends: {}",
+                        config.name,
+                        self.log_tail()
+                    )));
                 }
                 None => {
                     return Err(Error::Failed(format!("host {} was destroyed while booting", config.name)));

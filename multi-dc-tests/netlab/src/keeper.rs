@@ -24,7 +24,7 @@ use nix::errno::Errno;
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::prctl;
-use nix::sys::signal::{SigSet, SigmaskHow, Signal, sigprocmask};
+use nix::sys::signal::{SigHandler, SigSet, SigmaskHow, Signal, signal, sigprocmask};
 use nix::sys::stat::{Mode, umask};
 use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::{ForkResult, Pid, chdir, fork, getpid, pipe, setsid};
@@ -136,6 +136,10 @@ fn keep(folder: &Folder, topology: Topology, registered: OwnedFd, lock: OwnedFd)
     umask(Mode::from_bits_truncate(0o022));
     sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None)
         .map_err(Error::errno("unblocking signals"))?;
+    // Before `main`, where test binaries become keepers, std has not done so yet; a visitor that hangs up is no reason
+    // to die.
+    // SAFETY: no handler runs, the signal is ignored.
+    unsafe { signal(Signal::SIGPIPE, SigHandler::SigIgn) }.map_err(Error::errno("ignoring SIGPIPE"))?;
 
     let cgroup = Cgroup::create(folder.name())?;
     cgroup.enter_as_keeper(|| {

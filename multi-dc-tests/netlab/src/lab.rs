@@ -208,7 +208,9 @@ impl Lab {
 pub fn down(name: &str) -> Result<(), Error> {
     let folder = Folder::of(name)?;
     requirements::check_folder(&folder)?;
-    if !folder.path().exists() && !Cgroup::of(name).is_some_and(|cgroup| cgroup.path().exists()) {
+    let mut traces = vec![folder.path().to_owned(), folder.lock_path()];
+    traces.extend(Cgroup::of(name).map(|cgroup| cgroup.path().to_owned()));
+    if !traces.iter().any(|path| path.exists()) {
         return Ok(());
     }
     let lock = folder.lock()?;
@@ -243,7 +245,7 @@ fn tear_down(folder: &Folder) -> Result<(), Error> {
         }
         thread::sleep(TICK);
     }
-    cgroup::release_own_mount();
+    cgroup::release_own_mount(folder.name())?;
     folder.remove()
 }
 

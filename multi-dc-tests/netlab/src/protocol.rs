@@ -90,7 +90,9 @@ pub(crate) fn receive<T: DeserializeOwned>(
     let mut text = if message.bytes == 0 { Vec::new() } else { first.to_vec() };
     (&mut &*stream).take(LONGEST).read_to_end(&mut text).map_err(failed)?;
     let value = serde_json::from_slice(&text).map_err(|error| {
-        Error::Failed(format!("the lab's keeper hung up or is another version ({error})"))
+        Error::Failed(format!(
+            "the lab's keeper hung up or is of another version: {error}; hint: take the lab down and up again"
+        ))
     })?;
     Ok((value, fds))
 }

@@ -12,8 +12,10 @@ pub fn remains(name: &str) -> Result<Vec<(String, String)>, Error> {
     let folder = Folder::of(name)?;
     let mut found = Vec::new();
     let mut note = |kind: &str, id: String| found.push((kind.to_owned(), id));
-    if folder.path().exists() {
-        note("folder", folder.path().display().to_string());
+    for (kind, path) in [("folder", folder.path()), ("lock", &folder.lock_path())] {
+        if path.exists() {
+            note(kind, path.display().to_string());
+        }
     }
     if let Some(cgroup) = Cgroup::of(name).filter(|cgroup| cgroup.path().exists()) {
         note("cgroup", cgroup.path().display().to_string());

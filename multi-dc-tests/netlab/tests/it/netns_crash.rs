@@ -147,3 +147,44 @@ fn a_keeper_needs_nothing_of_the_command_that_started_it() {
     assert!(open.exec(&Place::Operator, &["true"]).unwrap().status.success());
     assert_down(&lab);
 }
+
+#[test]
+fn a_lab_stands_in_odd_surroundings() {
+    let read_only = "for m in /sys/fs/cgroup /sys/fs/cgroup/unified; do \
+                     mount -o bind,ro $m $m && mount -o remount,bind,ro $m; done 2>/dev/null;";
+    let around = [("pid", "-m -p -f --mount-proc", ""), ("net", "-n", ""), ("ro", "-m", read_only)];
+    for (test, flags, before) in around {
+        let lab = Name::new(test);
+        let script = format!(
+            "{before} {NETLAB} up {lab} aws:1 && {NETLAB} exec {lab} aws-1 hostname && {NETLAB} down {lab} && \
+             ! grep /run/weave-lab/{lab} /proc/mounts",
+            lab = &*lab
+        );
+        let unshare = format!("exec unshare {flags} -- sh -c '{script}'");
+        let output = Command::new("sh").args(["-c", &unshare]).output().unwrap();
+        assert!(output.status.success(), "{test}: {output:?}");
+        assert_eq!(output.stdout, b"aws-1\n", "{test}");
+        assert_eq!(netlab::remains(&lab).unwrap(), []);
+    }
+}
+
+#[test]
+fn a_host_of_a_lab_can_hold_a_lab() {
+    let lab = TestLab::new("outer", Topology::Partial).fill(&[("aws", 1)]);
+    let outer = at_host("aws-1");
+    let run = |argv: &[&str]| {
+        let output = lab.exec(&outer, argv).unwrap();
+        assert!(output.status.success(), "{argv:?}: {output:?}");
+        output.stdout
+    };
+    // Where this program lies may be one of the folders that hosts do not see.
+    let mut copy = lab.command(&outer, "sh").unwrap();
+    copy.args(["-c", "cat >/usr/local/bin/netlab && chmod 755 /usr/local/bin/netlab"]);
+    assert!(copy.stdin(fs::File::open(NETLAB).unwrap()).status().unwrap().success());
+    run(&["netlab", "up", &lab.name, "gcp:1"]);
+    assert_eq!(run(&["netlab", "exec", &lab.name, "gcp-1", "hostname"]), b"gcp-1\n");
+    run(&["netlab", "down", &lab.name]);
+    run(&["test", "!", "-e", "/run/weave-lab"]);
+    // The outer one of the same name has not noticed.
+    assert_eq!(run(&["hostname"]), b"aws-1\n");
+}
