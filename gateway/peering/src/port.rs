@@ -46,7 +46,7 @@ const MAX_QUEUED_RUNS: usize = 2048;
 /// How long a full send buffer is left alone; there is no reactor to say when it has room.
 const BLOCKED_FOR: Duration = Duration::from_millis(1);
 
-/// The shared UDP port as QUIC sees it. See the [module](self) for who reads and who sends.
+/// The shared UDP port as QUIC sees it: data threads [deliver](Port::deliver) what they read, QUIC sends.
 pub struct Port {
     socket: UdpSocket,
     state: UdpSocketState,

@@ -252,7 +252,8 @@ async fn a_farewell_does_not_wait_for_the_dead() {
     let b = Node::start(1, 2, &[]);
     let a = Node::start(1, 1, &[b.wire.address]);
     linked(&a, &b).await;
-    (a.wire.deafen(), b.wire.deafen());
+    a.wire.deafen();
+    b.wire.deafen();
     let before = Instant::now();
     a.peering.stop(Duration::from_millis(500)).await;
     assert!(before.elapsed() < AT_ONCE, "{:?}", before.elapsed());
