@@ -12,6 +12,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
+use crate::conntrack;
 use crate::error::Error;
 use crate::folder::Folder;
 use crate::hosts::Running;
@@ -20,7 +21,7 @@ use crate::network;
 use crate::plan::{self, Router};
 use crate::protocol::{self, NAMESPACES, Reply, Request};
 use crate::rules::{self, Behind};
-use crate::values::{Cable, Place, SiteStatus, Status, Topology};
+use crate::values::{Cable, Nat, Place, SiteStatus, Status, Topology};
 
 /// More commands at once than a lab has hosts are not commands.
 const MOST_VISITORS: usize = 256;
@@ -91,6 +92,7 @@ impl Control {
             Request::RemoveSite { name } => self.remove_site(&name)?,
             Request::EnsureHost(host) => self.ensure_host(&host)?,
             Request::DestroyHost { name } => self.destroy_host(&name)?,
+            Request::SetNat { site, nat } => self.set_nat(&site, nat)?,
             Request::Cut(cable) => self.set_cut(cable, true)?,
             Request::Heal(cable) => self.set_cut(cable, false)?,
             Request::Enter { place } => return self.enter(&place.parse()?),
@@ -121,7 +123,9 @@ impl Control {
         if state.status.hosts.contains_key(name) {
             return Err(Error::Conflict(format!("{name} is already the name of a host")));
         }
-        let site = SiteStatus { index, router: Router::of(name), public: plan::router_public(index) };
+        let router = Router::of(name);
+        let nat = (router == Router::Masquerade).then(Nat::default);
+        let site = SiteStatus { index, router, public: plan::router_public(index), nat };
         let made = network::make_site(name, &site).and_then(|()| {
             state.status.sites.insert(name.to_owned(), site);
             self.apply_router(&state, name)
@@ -145,6 +149,24 @@ impl Control {
             network::remove_site(name)?;
             self.apply_internet(&state)?;
         }
+        self.save(&state)
+    }
+
+    fn set_nat(&self, name: &str, nat: Nat) -> Result<(), Error> {
+        let mut state = self.state();
+        let site = state.status.sites.get_mut(name).ok_or_else(|| Error::NotFound(format!("site {name}")))?;
+        if site.nat.is_none() {
+            return Err(Error::Invalid(format!("site {name} does not masquerade: it translates one to one")));
+        }
+        if site.nat == Some(nat) {
+            return Ok(());
+        }
+        site.nat = Some(nat);
+        self.apply_router(&state, name)?;
+        let router = network::router(name);
+        nft(&router, rules::forget_mappings())?;
+        // What is under way would go on by the rules it began with.
+        network::inside(&router, conntrack::flush)??;
         self.save(&state)
     }
 

@@ -22,7 +22,7 @@ use crate::network;
 use crate::protocol::{self, Reply, Request};
 use crate::remains;
 use crate::requirements;
-use crate::values::{Cable, Config, HostConfig, HostStatus, Place, Status, Topology};
+use crate::values::{Cable, Config, HostConfig, HostStatus, Nat, Place, Status, Topology};
 
 /// What the keeper does without booting anything takes well under a second.
 const ANSWER_DEADLINE: Duration = Duration::from_secs(10);
@@ -133,6 +133,11 @@ impl Lab {
     pub fn destroy_host(&self, name: &str) -> Result<(), Error> {
         self.change(&Request::DestroyHost { name: name.to_owned() }, DEATH_DEADLINE + ANSWER_DEADLINE)
             .map(drop)
+    }
+
+    /// Lets a masquerading router treat UDP in another way from here on. It forgets all its connections.
+    pub fn set_nat(&self, site: &str, nat: Nat) -> Result<(), Error> {
+        self.change(&Request::SetNat { site: site.to_owned(), nat }, ANSWER_DEADLINE).map(drop)
     }
 
     /// Lets the packets of a cable vanish from here on.

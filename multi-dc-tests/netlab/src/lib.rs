@@ -29,6 +29,7 @@ mod folder;
 mod protocol;
 mod requirements;
 
+mod conntrack;
 mod control;
 mod keeper;
 mod network;
@@ -45,7 +46,7 @@ pub use keeper::dispatch_hidden;
 pub use lab::{Lab, down};
 pub use plan::{OPERATOR, Router};
 pub use remains::remains;
-pub use values::{Cable, Config, HostConfig, HostStatus, Phase, Place, SiteStatus, Status, Topology};
+pub use values::{Cable, Config, HostConfig, HostStatus, Nat, Phase, Place, SiteStatus, Status, Topology};
 
 #[cfg(test)]
 mod tests;

@@ -14,6 +14,7 @@ use netlab::{Cable, Config, HostConfig, Lab, Topology};
 const USAGE: &str = "usage: netlab up NAME [--full] [SITE:HOSTS…]   default: aws:1 gcp:1 onprem:2
        netlab down|status NAME
        netlab exec NAME op|internet|r-SITE|HOST PROGRAM [ARG…]
+       netlab nat NAME SITE full|address|port|symmetric|blocked
        netlab cut|heal NAME SITE SITE | SITE-OR-HOST";
 
 fn main() -> ExitCode {
@@ -39,6 +40,7 @@ fn run(args: &[&str]) -> anyhow::Result<ExitCode> {
             let status = command.args(rest).status().with_context(|| format!("while running {program}"))?;
             return Ok(ExitCode::from(u8::try_from(status.code().unwrap_or(1)).unwrap_or(1)));
         }
+        ["nat", name, site, kind] => open(name)?.set_nat(site, kind.parse()?)?,
         ["cut", name, ref ends @ ..] => open(name)?.cut(cable(ends)?)?,
         ["heal", name, ref ends @ ..] => open(name)?.heal(cable(ends)?)?,
         _ => bail!("{USAGE}"),

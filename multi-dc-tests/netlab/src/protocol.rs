@@ -15,7 +15,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
-use crate::values::{Cable, HostConfig, Status, Topology};
+use crate::values::{Cable, HostConfig, Nat, Status, Topology};
 
 /// What the keeper can be asked.
 #[derive(Debug, Serialize, Deserialize)]
@@ -26,6 +26,7 @@ pub(crate) enum Request {
     RemoveSite { name: String },
     EnsureHost(Box<HostConfig>),
     DestroyHost { name: String },
+    SetNat { site: String, nat: Nat },
     Cut(Cable),
     Heal(Cable),
     Enter { place: String },

@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 use std::net::Ipv4Addr;
 
 use crate::plan::{self, OPERATOR, Router};
-use crate::values::SiteStatus;
+use crate::values::{Nat, SiteStatus};
 
 /// A host as its router sees it.
 #[derive(Debug, Clone, Copy)]
@@ -20,23 +20,23 @@ pub(crate) struct Behind {
 
 /// The rules of a site's router with these hosts behind it.
 pub(crate) fn router(site: &SiteStatus, hosts: &[Behind]) -> String {
-    let mut text = emptied(
-        "ip",
-        "nat",
-        &[("pre", "nat", "prerouting", "dstnat"), ("post", "nat", "postrouting", "srcnat")],
-    );
+    let nat_chains = [
+        ("pre", "nat", "prerouting", "dstnat"),
+        ("post", "nat", "postrouting", "srcnat"),
+        ("learn", "filter", "postrouting", "srcnat + 10"),
+    ];
+    let mut text = emptied("ip", "nat", &nat_chains);
     text += &emptied(
         "inet",
         "fw",
         &[("input", "filter", "input", "filter"), ("forward", "filter", "forward", "filter")],
     );
-    text += match site.router {
-        Router::Cloud => cloud_nat(hosts),
-        Router::Masquerade => masquerade(site, hosts),
-    }
-    .as_str();
-    text += &firewall(site.router);
-    text
+    let blocked = site.nat == Some(Nat::Blocked);
+    text += &match site.nat {
+        None => cloud_nat(hosts),
+        Some(nat) => masquerade(site, nat, hosts),
+    };
+    text + &firewall(site.router, blocked)
 }
 
 /// One to one: a host's public address is its alone, also for its neighbours.
@@ -54,32 +54,59 @@ fn cloud_nat(hosts: &[Behind]) -> String {
 }
 
 /// All hosts behind the router's address; the operator alone has a way in, to SSH.
-fn masquerade(site: &SiteStatus, hosts: &[Behind]) -> String {
-    let mut text = String::new();
+fn masquerade(site: &SiteStatus, nat: Nat, hosts: &[Behind]) -> String {
+    let mut text = String::from(
+        "add map ip nat mapped { type inet_service : ipv4_addr . inet_service; flags dynamic,timeout; timeout 2m; \
+         size 4096; }\n\
+         add set ip nat seen { type inet_service . ipv4_addr; flags dynamic,timeout; timeout 2m; size 65535; }\n",
+    );
     for host in hosts {
         let (private, ports) = (host.private, plan::source_ports(host.index));
         text += &format!(
-            "add rule ip nat pre iifname \"wan\" ip saddr {OPERATOR} tcp dport {} dnat to {private}:22\n\
-             add rule ip nat post oifname \"wan\" meta l4proto {{ tcp, udp }} ip saddr {private} snat to {}:{}-{}\n",
+            "add rule ip nat pre iifname \"wan\" ip saddr {OPERATOR} tcp dport {} dnat to {private}:22\n",
             plan::ssh_forward(host.index),
-            site.public,
-            ports.start(),
-            ports.end(),
         );
+        if nat != Nat::Symmetric {
+            text += &format!(
+                "add rule ip nat post oifname \"wan\" meta l4proto {{ tcp, udp }} ip saddr {private} \
+                 snat to {}:{}-{}\n",
+                site.public,
+                ports.start(),
+                ports.end(),
+            );
+        }
     }
-    text + "add rule ip nat post oifname \"wan\" masquerade\n"
+    text += match nat {
+        Nat::Full => "add rule ip nat pre iifname \"wan\" dnat ip to udp dport map @mapped\n",
+        Nat::Address => {
+            "add rule ip nat pre iifname \"wan\" udp dport . ip saddr @seen dnat ip to udp dport map @mapped\n"
+        }
+        Nat::Port | Nat::Symmetric | Nat::Blocked => "",
+    };
+    if matches!(nat, Nat::Full | Nat::Address) {
+        text += "add rule ip nat learn oifname \"wan\" meta l4proto udp ct direction original \
+                 update @mapped { udp sport : ct original ip saddr . ct original proto-src }\n\
+                 add rule ip nat learn oifname \"wan\" meta l4proto udp update @seen { udp sport . ip daddr }\n";
+    }
+    let random = if nat == Nat::Symmetric { " fully-random" } else { "" };
+    text + &format!("add rule ip nat post oifname \"wan\" masquerade{random}\n")
+}
+
+/// Forgets what [`router`] has learned; the connections themselves are the kernel's to forget.
+pub(crate) fn forget_mappings() -> &'static str {
+    "flush map ip nat mapped\nflush set ip nat seen\n"
 }
 
 /// Nothing comes in but answers and what the security group lets through; everything goes out.
-fn firewall(router: Router) -> String {
-    let mut text = String::from(
-        "add rule inet fw input ct state established,related accept\n\
+fn firewall(router: Router, udp_blocked: bool) -> String {
+    let mut text =
+        String::from(if udp_blocked { "add rule inet fw forward meta l4proto udp drop\n" } else { "" });
+    text += "add rule inet fw input ct state established,related accept\n\
          add rule inet fw input iifname { \"lan\", \"lo\" } accept\n\
          add rule inet fw input meta l4proto { icmp, ipv6-icmp } accept\n\
          add rule inet fw input drop\n\
          add rule inet fw forward ct state established,related accept\n\
-         add rule inet fw forward iifname \"lan\" accept\n",
-    );
+         add rule inet fw forward iifname \"lan\" accept\n";
     text += &match router {
         Router::Cloud => format!(
             "add rule inet fw forward udp dport {{ 6783, 6784 }} accept\n\

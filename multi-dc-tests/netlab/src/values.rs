@@ -109,6 +109,45 @@ pub struct SiteStatus {
     pub router: Router,
     /// The router's address on the internet.
     pub public: Ipv4Addr,
+    /// How the router masquerades, if it does.
+    pub nat: Option<Nat>,
+}
+
+/// How a masquerading router treats UDP, by the classes of RFC 4787 §4.1 and §5: to whom the port that a host got is
+/// the same, and who may send to it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Nat {
+    /// One port for all destinations; everybody may send to it.
+    Full,
+    /// One port for all destinations; addresses that were sent to may send to it.
+    Address,
+    /// One port for all destinations; addresses and ports that were sent to may send to it.
+    #[default]
+    Port,
+    /// A random port for each destination, which alone may send to it.
+    Symmetric,
+    /// No UDP at all.
+    Blocked,
+}
+
+impl FromStr for Nat {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Nat, Error> {
+        Ok(match text {
+            "full" => Nat::Full,
+            "address" => Nat::Address,
+            "port" => Nat::Port,
+            "symmetric" => Nat::Symmetric,
+            "blocked" => Nat::Blocked,
+            _ => {
+                return Err(Error::Invalid(format!(
+                    "`{text}` is no kind of NAT: full, address, port, symmetric or blocked"
+                )));
+            }
+        })
+    }
 }
 
 /// One host.

@@ -6,7 +6,7 @@ use crate::folder::{Process, start_time};
 use crate::plan::Router;
 use crate::rules::{self, Behind};
 use crate::strip::unlocked;
-use crate::values::{Cable, HostConfig, Place, SiteStatus};
+use crate::values::{Cable, HostConfig, Nat, Place, SiteStatus};
 
 #[test]
 fn a_start_time_is_found_behind_any_name() {
@@ -44,7 +44,12 @@ fn places_and_cables_have_names() {
 
 #[test]
 fn a_masquerading_router_lets_nobody_but_the_operator_in() {
-    let site = SiteStatus { index: 3, router: Router::Masquerade, public: [203, 0, 113, 48].into() };
+    let site = SiteStatus {
+        index: 3,
+        router: Router::Masquerade,
+        public: [203, 0, 113, 48].into(),
+        nat: Some(Nat::Port),
+    };
     let host = Behind { index: 1, private: [10, 3, 0, 11].into(), public: None };
     let text = rules::router(&site, &[host]);
     let inward: Vec<&str> = text.lines().filter(|line| line.contains("dnat to")).collect();

@@ -4,7 +4,7 @@ use std::io::ErrorKind;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
 use std::time::Duration;
 
-use netlab::{Cable, Error, Lab, Place, Topology};
+use netlab::{Cable, Error, Lab, Nat, Place, Topology};
 
 use crate::{TestLab, at_host, ensure, pings};
 
@@ -96,6 +96,44 @@ fn a_masquerade_is_dialled_out_of_alone() {
     // Neither are the private addresses routed.
     assert!(!pings(&lab, &aws, "10.3.0.11"));
     assert!(!pings(&lab, &Place::Operator, "10.3.0.11"));
+}
+
+#[test]
+fn a_masquerade_is_of_the_kind_it_is_told_to_be() {
+    let lab = TestLab::new("kinds", Topology::Partial).fill(&[("aws", 1), ("gcp", 0), ("onprem", 2)]);
+    let mut kinds = vec![Nat::Full, Nat::Address, Nat::Port, Nat::Symmetric, Nat::Blocked];
+    // Back to the first one: what later kinds remember must be gone.
+    kinds.push(Nat::Port);
+    for nat in kinds {
+        lab.set_nat("onprem", nat).unwrap();
+        assert_eq!(lab.status().unwrap().sites["onprem"].nat, Some(nat));
+        let inside = udp(&lab, &at_host("onprem-1"), 6783);
+        // A neighbour with the same port must not change anything.
+        let neighbour = udp(&lab, &at_host("onprem-2"), 6783);
+        let server = udp(&lab, &Place::Operator, 7000);
+        let seen_twin = seen(&neighbour, &server, netlab::OPERATOR);
+        let first = seen(&inside, &server, netlab::OPERATOR);
+        if nat == Nat::Blocked {
+            assert_eq!((first, seen_twin), (None, None));
+            // TCP is not.
+            let _service = tcp(&lab, &Place::Operator, 7000);
+            assert!(dials(&lab, &at_host("onprem-1"), netlab::OPERATOR, 7000));
+            continue;
+        }
+        let first = first.unwrap();
+        assert_ne!(first, seen_twin.unwrap());
+        let gets_in = |stranger: &UdpSocket| {
+            stranger.send_to(b"stranger", first).unwrap();
+            inside.recv(&mut [0; 16]).is_ok()
+        };
+        let other_port = gets_in(&udp(&lab, &Place::Operator, 7001));
+        let other_address = gets_in(&udp(&lab, &Place::Router("aws".to_owned()), 7000));
+        let second = seen(&inside, &udp(&lab, &at_host("aws-1"), 6783), AWS_1).unwrap();
+        assert_eq!(first == second, nat != Nat::Symmetric, "{nat:?}");
+        assert_eq!(other_port, matches!(nat, Nat::Full | Nat::Address), "{nat:?}");
+        assert_eq!(other_address, nat == Nat::Full, "{nat:?}");
+    }
+    assert!(matches!(lab.set_nat("aws", Nat::Port), Err(Error::Invalid(_))));
 }
 
 #[test]
