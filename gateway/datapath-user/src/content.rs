@@ -46,10 +46,7 @@ impl Inbound {
             parsed => parsed,
         };
         let inner = match parsed {
-            Ok((inner, frame)) => {
-                peer.session.received.add(1, frame.len() as u64);
-                inner
-            }
+            Ok((inner, _)) => inner,
             Err(TunnelError::NotAFrame) if self.packet[9] == ICMP => {
                 return self.probe(scene, state, peer, ends, length, out);
             }
@@ -60,6 +57,7 @@ impl Inbound {
         let Ok(accepted) = accepted else { return out.counters.count(DropReason::Refused) };
         let Inbound { packet, coalescer, .. } = self;
         let frame = &packet[Inner::LENGTH..length];
+        peer.session.received.add(1, frame.len() as u64);
         match scene.shared.switch.remote_frame(inner.ingress, frame, scene.now.seconds) {
             Verdict::Deliver => {
                 coalescer.push(frame, |offload, frame| emit(scene.queue, out, offload, frame));
@@ -93,6 +91,7 @@ impl Inbound {
             let mut state = child.session.lock();
             let packet = &mut self.packet[..length];
             Sealer { peer: child, way, inner, limit }.packet(packet, flow, &mut state, out, &scene.now);
+            child.session.touch(&scene.now);
             child.session.sent.add(1, (length - Inner::LENGTH) as u64);
         }
     }

@@ -65,6 +65,7 @@ impl Inbound {
         out: &mut Outgoing,
     ) {
         let stride = template.stride.max(1);
+        let count = bytes.len().div_ceil(stride);
         let adjacent = scene.snapshot.adjacent_at(template.from);
         let mut source = Source { from: template.from, adjacent, allowed: None };
         let (mut held, mut run, mut quic): (Held<'_>, _, _) = (None, Run::default(), 0..0);
@@ -73,20 +74,18 @@ impl Inbound {
             let datagram = &mut bytes[start..end];
             match classify(datagram) {
                 Kind::WireGuard => self.message(scene, &mut held, &source, None, datagram, out),
-                Kind::Envelope => {
-                    match Inbound::envelope(scene, &mut source, stride, end - start, datagram) {
-                        Relayed::Ours(from) => {
-                            let message = &mut datagram[Envelope::LENGTH..];
-                            if classify(message) == Kind::WireGuard {
-                                self.message(scene, &mut held, &source, Some(from), message, out);
-                            } else {
-                                out.counters.count(DropReason::NotOurs);
-                            }
+                Kind::Envelope => match envelope(scene, &mut source, count, datagram) {
+                    Relayed::Ours(from) => {
+                        let message = &mut datagram[Envelope::LENGTH..];
+                        if classify(message) == Kind::WireGuard {
+                            self.message(scene, &mut held, &source, Some(from), message, out);
+                        } else {
+                            out.counters.count(DropReason::NotOurs);
                         }
-                        Relayed::Onward(to) => run.push(to, start, end, bytes, stride, out),
-                        Relayed::Dropped(reason) => out.counters.count(reason),
                     }
-                }
+                    Relayed::Onward(to) => run.push(to, start, end, bytes, stride, out),
+                    Relayed::Dropped(reason) => out.counters.count(reason),
+                },
                 Kind::Quic if quic.end == start && !quic.is_empty() => quic.end = end,
                 Kind::Quic => {
                     control(scene, &template, &bytes[quic]);
@@ -105,23 +104,6 @@ impl Inbound {
     /// Hands what has been joined to the TAP.
     pub(crate) fn flush(&mut self, queue: &TapQueue, out: &Outgoing) {
         self.coalescer.flush(|offload, frame| emit(queue, out, offload, frame));
-    }
-
-    fn envelope(
-        scene: &Scene<'_>,
-        source: &mut Source<'_>,
-        stride: usize,
-        length: usize,
-        datagram: &mut [u8],
-    ) -> Relayed {
-        let Some(adjacent) = source.adjacent else { return Relayed::Dropped(DropReason::EnvelopeSender) };
-        let now = scene.now.nanoseconds();
-        // The first of a train pays for as many as one train can hold of this size.
-        let count = (crate::socket::MAX_TRAIN / stride.max(length).max(1)).clamp(1, 64);
-        if !*source.allowed.get_or_insert_with(|| adjacent.bucket.take(count, now)) {
-            return Relayed::Dropped(DropReason::EnvelopeRate);
-        }
-        relay(datagram, adjacent, scene.snapshot)
     }
 
     /// Handles one WireGuard message, which came directly or from a peer by relays.
@@ -151,14 +133,17 @@ impl Inbound {
             *held = Some((peer, peer.session.lock()));
         }
         let Some((_, state)) = held else { return };
-        let opened =
-            match peer.session.open(state).decapsulate(Some(source.from.ip()), message, &mut self.packet) {
-                TunnResult::WriteToTunnelV4(packet, _) => Opened::Packet(packet.len()),
-                TunnResult::WriteToNetwork(reply) => Opened::Reply(reply.len()),
-                TunnResult::Done => Opened::Nothing,
-                TunnResult::WriteToTunnelV6(..) => return out.counters.count(DropReason::BadInner),
-                TunnResult::Err(error) => return out.counters.count(reason_of(message[0], &error)),
-            };
+        if message[0] == 1 {
+            peer.session.open(state);
+        }
+        let Some(tunn) = &mut state.tunn else { return out.counters.count(DropReason::UnknownSession) };
+        let opened = match tunn.decapsulate(Some(source.from.ip()), message, &mut self.packet) {
+            TunnResult::WriteToTunnelV4(packet, _) => Opened::Packet(packet.len()),
+            TunnResult::WriteToNetwork(reply) => Opened::Reply(reply.len()),
+            TunnResult::Done => Opened::Nothing,
+            TunnResult::WriteToTunnelV6(..) => return out.counters.count(DropReason::BadInner),
+            TunnResult::Err(error) => return out.counters.count(reason_of(message[0], &error)),
+        };
         if message[0] == 4 || message[0] == 2 {
             state.heard = Some(scene.now.instant);
         }
@@ -201,6 +186,16 @@ impl Inbound {
             }
         }
     }
+}
+
+/// Judges one envelope of a train of `count` datagrams.
+fn envelope(scene: &Scene<'_>, source: &mut Source<'_>, count: usize, datagram: &mut [u8]) -> Relayed {
+    let Some(adjacent) = source.adjacent else { return Relayed::Dropped(DropReason::EnvelopeSender) };
+    let now = scene.now.nanoseconds();
+    if !*source.allowed.get_or_insert_with(|| adjacent.bucket.take(count, now)) {
+        return Relayed::Dropped(DropReason::EnvelopeRate);
+    }
+    relay(datagram, adjacent, scene.snapshot)
 }
 
 enum Opened {

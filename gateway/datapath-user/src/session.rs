@@ -4,6 +4,7 @@
 //! every frame must know without the lock is in atomics beside it.
 
 use std::collections::VecDeque;
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -98,6 +99,8 @@ pub(crate) struct State {
     pub(crate) responded: bool,
     /// When the peer last proved that it has the session's keys.
     pub(crate) heard: Option<Instant>,
+    /// Where data went when the timers last looked: another way may carry less.
+    pub(crate) way: Option<(SocketAddr, bool)>,
     identification: u16,
     waiting: VecDeque<Box<[u8]>>,
 }
@@ -114,6 +117,7 @@ impl Session {
             next_tick: None,
             responded: false,
             heard: None,
+            way: None,
             identification: 0,
             waiting: VecDeque::new(),
         };

@@ -114,14 +114,12 @@ impl Port {
             return Sent::default();
         }
         let to = self.destination(to);
+        let mut refused = None;
         if count > 1 && self.cuts.load(Ordering::Relaxed) {
             match self.send_one(&to, bytes, Some(stride as u16)) {
                 Ok(()) => return Sent { sent: count, ..Sent::default() },
                 Err(e) => match e.raw_os_error() {
-                    // The interface has no checksum offload (udp(7)): it will not learn it.
-                    Some(libc::EIO) => self.cuts.store(false, Ordering::Relaxed),
-                    // Too big in part or as a whole: older kernels say EINVAL. Tell apart one by one.
-                    Some(libc::EMSGSIZE | libc::EINVAL) => {}
+                    Some(error @ (libc::EIO | libc::EMSGSIZE | libc::EINVAL)) => refused = Some(error),
                     _ => return Sent { failed: count, ..Sent::default() },
                 },
             }
@@ -133,6 +131,11 @@ impl Port {
                 Err(e) if e.raw_os_error() == Some(libc::EMSGSIZE) => sent.too_big += 1,
                 Err(_) => sent.failed += 1,
             }
+        }
+        // EIO: the interface has no checksum offload (udp(7)). EINVAL: the kernel does not know trains, unless the
+        // datagrams were too big, which older kernels say by EINVAL as well.
+        if refused == Some(libc::EIO) || refused == Some(libc::EINVAL) && sent.sent == count {
+            self.cuts.store(false, Ordering::Relaxed);
         }
         sent
     }

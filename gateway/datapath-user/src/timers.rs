@@ -155,6 +155,11 @@ impl Timers {
         now: &Now,
     ) -> Option<PathReport> {
         let session = &peer.session;
+        // A path to nobody would seem dead.
+        if snapshot.local.is_none() || peer.short_id.is_none() {
+            state.prober = None;
+            return None;
+        }
         if state.prober.is_none() && peer.is_neighbour() {
             let (mtu, rtt) = (self.shared.keys.mtu, Some(peer.rtt));
             state.prober = Some(Prober::new(mtu, true, rtt, now.instant + GRACE));
@@ -163,6 +168,11 @@ impl Timers {
         let busy = session.busy.swap(false, std::sync::atomic::Ordering::Relaxed);
         if let Some(prober) = &mut state.prober {
             prober.set_neighbour(peer.is_neighbour());
+            let way = snapshot.probe_way(peer).map(|way| (way.to, way.envelope.is_some()));
+            if way != state.way {
+                state.way = way;
+                prober.handle_suspicion();
+            }
             prober.handle_timeout(busy, now.instant);
         }
         while let Some(probe) = state.prober.as_mut().and_then(Prober::poll_transmit) {

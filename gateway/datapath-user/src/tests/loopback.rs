@@ -269,3 +269,44 @@ fn a_narrow_path_is_found_and_carries_full_frames_in_parts() {
     });
     assert_eq!(net[1].peer(2).alive, Some(true));
 }
+
+#[test]
+fn a_peer_behind_a_relay_may_restart_unnoticed() {
+    let mut net = Network::start(3, &[(1, 2), (2, 3)]);
+    net.introduce();
+    let frame = unicast(1, 3, b"before");
+    net[1].send(&frame);
+    net[3].receive_until(&frame);
+    wait_until("probes by the relay", || net[1].peer(3).alive == Some(true));
+    let port = net[3].port;
+    net.nodes.get_mut(&3).unwrap().datapath.take().unwrap().stop();
+    net.nodes.insert(3, Node::start(3, port));
+    // The first peer's picture does not change: only its probes can tell that its session is gone.
+    (net.topology.generation, net.topology.renewed) = (2, Some(3));
+    net.publish_to(&net[2]);
+    net.publish_to(&net[3]);
+    wait_until("death by probes", || net[1].peer(3).alive == Some(false));
+    wait_until("life after a new handshake", || net[1].peer(3).alive == Some(true));
+    let frame = unicast(1, 3, b"after");
+    net[1].send(&frame);
+    net[3].receive_until(&frame);
+}
+
+#[test]
+fn what_waits_for_a_session_is_bounded() {
+    let net = Network::start(3, &[(1, 2), (2, 3)]);
+    net.introduce();
+    net.cables[&(2, 3)].cut(true);
+    for round in 0..100u8 {
+        net[1].send(&unicast(1, 3, &[round; 100]));
+    }
+    wait_until("overflow", || net[1].dropped(DropReason::SessionDown) == 84);
+    assert_eq!(net[1].peer(3).waiting, 16);
+    net.cables[&(2, 3)].cut(false);
+    let last = unicast(1, 3, &[15; 100]);
+    // The first sixteen have waited; if the handshake took too long they are gone, and this one goes on its own.
+    wait_until("session", || net[1].established(3));
+    net[1].send(&last);
+    net[3].receive_until(&last);
+    assert_eq!(net[1].peer(3).waiting, 0);
+}

@@ -16,11 +16,13 @@ pub(super) struct Topology {
     pub(super) links: Vec<(u16, u16)>,
     /// Grows to make links new.
     pub(super) generation: u64,
+    /// The peer whose links are new; all when nobody is named. Others are of the first generation.
+    pub(super) renewed: Option<u16>,
 }
 
 impl Topology {
     pub(super) fn new(links: &[(u16, u16)]) -> Topology {
-        Topology { links: links.to_vec(), generation: 1 }
+        Topology { links: links.to_vec(), generation: 1, renewed: None }
     }
 
     fn neighbours(&self, of: u16) -> Vec<u16> {
@@ -75,13 +77,17 @@ impl Topology {
             };
             peers.insert(name(*peer), route);
         }
-        let link = |peer: u16| LinkId(self.generation << 32 | u64::from(peer));
+        let generation = |peer: u16| {
+            let renewed = self.renewed.is_none_or(|renewed| renewed == peer || renewed == local);
+            if renewed { self.generation } else { 1 }
+        };
+        let link = |peer: u16| LinkId(generation(peer) << 32 | u64::from(peer));
         let neighbour = |peer: u16| Neighbour { link: link(peer), rtt: Duration::from_millis(1), mtu: 1472 };
         let adjacency = |peer: u16| Adjacency {
             peer: name(peer),
             link: link(peer),
             remote: remotes[&peer],
-            relay_keys: relay_keys(local, peer, self.generation),
+            relay_keys: relay_keys(local, peer, generation(peer)),
         };
         let routes = Routes {
             version: self.generation,

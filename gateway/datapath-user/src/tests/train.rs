@@ -113,6 +113,15 @@ fn a_port_is_shared_among_our_own_sockets_only() {
     let port = ours[0].local_addr().unwrap().port();
     assert!(ours.iter().all(|socket| socket.local_addr().unwrap().port() == port));
     assert!(matches!(bind(port, 3), Err(DatapathError::PortInUse { port: p }) if p == port));
+    // The kernel spreads senders over them.
+    for _ in 0..200 {
+        let sender = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        sender.send_to(b"x", (Ipv4Addr::LOCALHOST, port)).unwrap();
+    }
+    for socket in &ours {
+        let received = std::iter::from_fn(|| socket.recv(&mut [0; 8]).ok()).count();
+        assert!((20..=120).contains(&received), "{received} of 200");
+    }
     drop(ours);
     assert_eq!(bind(port, 2).unwrap().len(), 2);
 }
