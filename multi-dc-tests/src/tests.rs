@@ -1,0 +1,3 @@
+//! Tests of what reads the outputs of programs.
+
+mod readers;

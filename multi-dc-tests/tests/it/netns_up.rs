@@ -1,0 +1,64 @@
+//! From nothing to a verified fleet, again, and back to nothing.
+
+use std::time::Duration;
+
+use anyhow::ensure;
+use multi_dc_tests::{CLOUDS, Fleet, HOSTS, ordered_pairs};
+
+#[test]
+fn up_verifies_all_pairs_and_down_leaves_nothing() -> anyhow::Result<()> {
+    let fleet = Fleet::new("up")?;
+    let said = fleet.provision(&["up", "--clouds", CLOUDS, "--yes"])?.expect_success()?;
+    ensure!(said.stdout.contains("verified: all 12 pairs"), "{said}");
+    eprintln!("up: {:?}", said.took);
+    fleet.explain(is_as_documented)?;
+
+    let again = fleet.provision(&["up", "--clouds", CLOUDS, "--yes"])?.expect_success()?;
+    eprintln!("up again: {:?}", again.took);
+    ensure!(again.stdout.lines().any(|line| line.contains("0 to change")), "{again}");
+    ensure!(again.took <= Duration::from_secs(10), "{again}");
+    // What `up` was given is remembered.
+    let bare = fleet.provision(&["up", "--yes"])?.expect_success()?;
+    ensure!(bare.stdout.lines().any(|line| line.contains("0 to change")), "{bare}");
+
+    fleet.down()
+}
+
+fn is_as_documented(fleet: &Fleet) -> anyhow::Result<()> {
+    let status = fleet
+        .wait_for_status("only aws ↔ gcp relayed", Duration::from_secs(10), |status| status.is_partial())?;
+    let hosts: Vec<&str> = status.gateways.iter().map(|gateway| gateway.host.as_str()).collect();
+    ensure!(hosts == HOSTS, "{hosts:?}");
+    for gateway in &status.gateways {
+        let site = gateway.host.trim_end_matches(['-', '1', '2']);
+        ensure!((gateway.site.as_str(), gateway.state.as_str()) == (site, "active"), "{gateway:?}");
+        let mac: Vec<&str> = gateway.peer.split(':').collect();
+        let hex = |part: &&str| part.len() == 2 && part.bytes().all(|byte| byte.is_ascii_hexdigit());
+        ensure!(mac.len() == 6 && mac.iter().all(hex) && !gateway.version.is_empty(), "{gateway:?}");
+    }
+    let pairs: Vec<(&str, &str)> =
+        status.pairs.iter().map(|pair| (pair.from.as_str(), pair.to.as_str())).collect();
+    let expected: Vec<(&str, &str)> = ordered_pairs(&HOSTS).map(|(from, to)| (*from, *to)).collect();
+    ensure!(pairs == expected, "{pairs:?}");
+    for pair in &status.pairs {
+        ensure!(pair.ok && pair.mtu == Some(1376), "{pair:?}");
+        ensure!(pair.rtt_ms.is_some_and(|rtt| rtt > 0.0 && rtt < 1000.0), "{pair:?}");
+    }
+    let text = fleet.provision(&["status"])?.expect_success()?;
+    ensure!(HOSTS.iter().all(|host| text.stdout.contains(host)), "{text}");
+    ensure!(text.stdout.contains("relay via onprem-"), "{text}");
+    Ok(())
+}
+
+#[test]
+fn full_topology_needs_no_relay() -> anyhow::Result<()> {
+    let fleet = Fleet::new("full")?;
+    fleet.provision(&["up", "--clouds", CLOUDS, "--topology", "full", "--yes"])?.expect_success()?;
+    fleet.explain(|fleet| {
+        let direct = |status: &multi_dc_tests::Status| {
+            status.pairs.iter().all(|pair| pair.path.as_deref() == Some("direct") && pair.via.is_empty())
+        };
+        fleet.wait_for_status("every pair direct", Duration::from_secs(10), direct)
+    })?;
+    fleet.down()
+}
