@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context as _, anyhow};
 use cloud_core::{Cloud, HostSpec, Leftover, Phase, ProviderError};
@@ -19,7 +20,7 @@ use crate::journal::Journal;
 use crate::observe::call;
 use crate::plan::{Change, Plan, Step, changes};
 use crate::progress::Progress;
-use crate::remote::Remote;
+use crate::remote::{Remote, RemoteError};
 use crate::retry::{Pace, retry};
 use crate::state::{FleetState, StateDir};
 use crate::vault::Vault;
@@ -207,7 +208,7 @@ impl<R: Remote> Engine<R> {
         for host in hosts {
             let files = files.remove(&host.name).unwrap_or_default();
             let (engine, name) = (self.clone(), host.name.clone());
-            tasks.spawn(async move { engine.configure_host(&name, &files).await.with_context(|| name) });
+            tasks.spawn(async move { engine.configure_host(&name, &files).await });
         }
         all(tasks).await
     }
@@ -241,33 +242,39 @@ impl<R: Remote> Engine<R> {
     async fn configure_host(&self, host: &str, files: &[WantedFile]) -> anyhow::Result<()> {
         let generation = generation(files).context("a content is not known")?;
         self.progress.begin(host, &format!("{host}: wait for ssh"));
-        let facts =
-            retry(self.pace, |e: &crate::remote::RemoteError| e.is_retryable(), || self.remote.facts(host))
-                .await?;
+        let patient = AtomicBool::new(false);
+        let ask = || async {
+            let answer = self.remote.facts(host).await;
+            if let Err(error) = &answer
+                && error.is_retryable()
+                && !patient.swap(true, Ordering::Relaxed)
+            {
+                let limit = self.pace.limit.as_secs();
+                self.progress.line(&format!("{host} cannot be reached yet; trying for {limit} s"));
+            }
+            answer
+        };
+        let facts = retry(self.pace, RemoteError::is_retryable, ask)
+            .await
+            .with_context(|| format!("{host}: ask for its state"))?;
         for change in changes(files, Some(&facts), true) {
             let words = format!("{host}: {change}");
             let act = || async {
-                retry(
-                    self.pace,
-                    |e: &crate::remote::RemoteError| e.is_retryable(),
-                    || async {
-                        match &change {
-                            Change::Put { path, .. } => {
-                                let file = files.iter().find(|file| file.path == *path);
-                                match file.and_then(|file| Some((file, file.content.as_ref()?))) {
-                                    Some((file, content)) => self.remote.put(host, file, content).await,
-                                    None => Ok(()),
-                                }
-                            }
-                            Change::Link => self.remote.link(host).await,
-                            Change::Enable => self.remote.service(host, false, &generation).await,
-                            // A service that is just failing from old files has to let go of them.
-                            Change::Start | Change::Restart => {
-                                self.remote.service(host, true, &generation).await
+                retry(self.pace, RemoteError::is_retryable, || async {
+                    match &change {
+                        Change::Put { path, .. } => {
+                            let file = files.iter().find(|file| file.path == *path);
+                            match file.and_then(|file| Some((file, file.content.as_ref()?))) {
+                                Some((file, content)) => self.remote.put(host, file, content).await,
+                                None => Ok(()),
                             }
                         }
-                    },
-                )
+                        Change::Link => self.remote.link(host).await,
+                        Change::Enable => self.remote.service(host, false, &generation).await,
+                        // A service that is just failing from old files has to let go of them.
+                        Change::Start | Change::Restart => self.remote.service(host, true, &generation).await,
+                    }
+                })
                 .await
                 .map_err(anyhow::Error::new)
             };
@@ -291,7 +298,7 @@ impl<R: Remote> Engine<R> {
         if outcome.is_ok() {
             self.progress.done(subject, &words);
         }
-        outcome.with_context(|| format!("while doing: {words}"))
+        outcome.context(words)
     }
 
     /// Makes a call of the cloud, again while it asks for patience.

@@ -156,8 +156,12 @@ pub async fn verify<R: Remote>(
     }
 }
 
-/// Asks every gateway about itself and its pings, all at once.
-pub async fn report<R: Remote>(remote: &Arc<R>, fleet: &Fleet, exists: impl Fn(&Host) -> bool) -> Report {
+/// Asks every gateway about itself and its pings, all at once; the errors are those of hosts that did not answer.
+pub async fn report<R: Remote>(
+    remote: &Arc<R>,
+    fleet: &Fleet,
+    exists: impl Fn(&Host) -> bool,
+) -> (Report, Vec<(String, RemoteError)>) {
     let mut asked = JoinSet::new();
     for host in fleet.hosts.iter().filter(|host| exists(host)) {
         let (remote, name) = (remote.clone(), host.name.clone());
@@ -165,14 +169,16 @@ pub async fn report<R: Remote>(remote: &Arc<R>, fleet: &Fleet, exists: impl Fn(&
     }
     let mut rows = BTreeMap::new();
     let mut answers = BTreeMap::new();
+    let mut errors = Vec::new();
     for (name, gateway, pings) in asked.join_all().await {
         match gateway {
             Ok(gateway) => drop(rows.insert(name.clone(), gateway)),
-            Err(error) => tracing::warn!(host = name, error = %chain(&error), "the host does not answer"),
+            Err(error) => errors.push((name.clone(), error)),
         }
         match pings {
             Ok(pings) => drop(answers.insert(name, pings)),
-            Err(error) => tracing::debug!(host = name, error = %chain(&error), "the gateway does not ping"),
+            // Its state in the table says why, or the host did not answer at all.
+            Err(error) => tracing::debug!(host = name, %error, "the gateway does not ping"),
         }
     }
     let row = |host: &Host| {
@@ -189,7 +195,8 @@ pub async fn report<R: Remote>(remote: &Arc<R>, fleet: &Fleet, exists: impl Fn(&
             state: gateway.state,
         }
     };
-    Report { gateways: fleet.hosts.iter().map(row).collect(), pairs: pairs(fleet, &answers) }
+    errors.sort_by(|a, b| a.0.cmp(&b.0));
+    (Report { gateways: fleet.hosts.iter().map(row).collect(), pairs: pairs(fleet, &answers) }, errors)
 }
 
 /// Every ordered pair of hosts with what the first says about the second.
@@ -259,14 +266,4 @@ pub(crate) fn parse_state(answer: &str) -> Gateway {
     let json = answer.find('{').map_or("", |at| &answer[at..]);
     let Version { version, peer } = serde_json::from_str(json).unwrap_or_default();
     Gateway { version, peer, state }
-}
-
-fn chain(error: &RemoteError) -> String {
-    let mut text = error.to_string();
-    let mut cause = std::error::Error::source(error);
-    while let Some(error) = cause {
-        text.push_str(&format!(": {error}"));
-        cause = error.source();
-    }
-    text
 }

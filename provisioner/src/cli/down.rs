@@ -41,6 +41,7 @@ pub(super) async fn run(global: &Global, args: &DownArgs) -> Result<u8, Failure>
     let engine = Arc::new(Engine { cloud, remote, journal, progress, pace: Pace::default() });
     let leftovers = engine.down(&plan).await;
     engine.progress.end();
+    engine.journal.end("down").context("cannot write the journal")?;
     let leftovers = leftovers.map_err(Failure::several)?;
     if !leftovers.is_empty() {
         let found: Vec<String> = leftovers.iter().map(ToString::to_string).collect();

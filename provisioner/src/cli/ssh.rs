@@ -1,8 +1,6 @@
 //! `weave-provision ssh`: a command or a shell on a host, as if it were here.
 
-use std::fs::File;
 use std::io::{self, IsTerminal as _};
-use std::os::fd::{AsFd, OwnedFd};
 use std::sync::Arc;
 
 use anyhow::anyhow;
@@ -13,7 +11,7 @@ use super::context::Context;
 use super::{Failure, Global, SshArgs};
 use crate::fleet::Fleet;
 use crate::remote::SshRemote;
-use crate::ssh::{Ending, RawMode, Request, Session, SshError, Streams, quote, window_size};
+use crate::ssh::{Ending, Local, RawMode, Request, Session, SshError, Streams, quote, window_size};
 
 /// What ssh(1) exits with when it is not the command that failed.
 const NO_CONNECTION: u8 = 255;
@@ -78,19 +76,13 @@ async fn join(session: &Arc<Session>, request: Request) -> Result<Ending, SshErr
         std::future::pending().await
     };
     let streams = Streams {
-        stdin: own(&io::stdin()).map_err(SshError::Local)?,
-        stdout: own(&io::stdout()).map_err(SshError::Local)?,
-        stderr: own(&io::stderr()).map_err(SshError::Local)?,
+        stdin: Local::new(&io::stdin()).map_err(SshError::Local)?,
+        stdout: Local::new(&io::stdout()).map_err(SshError::Local)?,
+        stderr: Local::new(&io::stderr()).map_err(SshError::Local)?,
         size,
     };
     tokio::select! {
         ending = session.through(request, streams) => ending,
         ending = resized => ending,
     }
-}
-
-/// The stream without the buffer that the standard library puts before it.
-fn own(stream: &impl AsFd) -> io::Result<tokio::fs::File> {
-    let fd: OwnedFd = stream.as_fd().try_clone_to_owned()?;
-    Ok(tokio::fs::File::from_std(File::from(fd)))
 }

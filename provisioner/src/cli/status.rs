@@ -9,6 +9,7 @@ use super::context::Context;
 use super::{Failure, Global, print};
 use crate::fleet::Fleet;
 use crate::observe::call;
+use crate::progress::Progress;
 use crate::remote::SshRemote;
 use crate::{render, verify};
 
@@ -27,7 +28,11 @@ pub(super) async fn run(global: &Global) -> Result<u8, Failure> {
     let exists = |host: &crate::fleet::Host| {
         observed.hosts.iter().any(|seen| seen.name == host.name && seen.phase == Phase::Running)
     };
-    let report = verify::report(&remote, &fleet, exists).await;
+    let (report, silent) = verify::report(&remote, &fleet, exists).await;
+    let progress = Progress::new(global.quiet);
+    for (host, error) in silent {
+        progress.line(&format!("{host} does not answer: {:#}", anyhow::Error::new(error)));
+    }
     remote.close().await;
     if global.json() {
         let text = serde_json::to_string(&report).context("while rendering the report")?;

@@ -52,8 +52,11 @@ pub(super) async fn run(global: &Global, args: &UpArgs) -> Result<u8, Failure> {
             Owner { name: context.name.clone(), dir: context.dir.clone(), vault: context.vault.clone() };
         let outcome = engine.up(&plan, &desired, &owner, &mut state).await;
         engine.progress.end();
-        outcome.map_err(Failure::several)?;
         engine.journal.end("up").context("cannot write the journal")?;
+        outcome.map_err(|errors| {
+            Failure::several(errors)
+                .or_hint("what was done stays done; `weave-provision up` again goes on from there")
+        })?;
     }
     let pairs = prove(&remote, &desired.fleet).await;
     remote.close().await;

@@ -233,7 +233,7 @@ fn a_failing_host_does_not_stop_the_others_and_is_named() {
         let (error, _) = verify(&remote, &fleet, patience).await.unwrap_err();
         let expected = "aws-1 → onprem-1, aws-1 → onprem-2, onprem-1 → aws-1, onprem-2 → aws-1";
         assert_eq!(error.missing.join(", "), expected);
-        let report = report(&remote, &fleet, |host| host.name != "onprem-2").await;
+        let (report, _) = report(&remote, &fleet, |host| host.name != "onprem-2").await;
         let states: Vec<&str> = report.gateways.iter().map(|row| row.state.as_str()).collect();
         assert_eq!(states, ["inactive", "active", "missing"]);
         assert!(!report.ok());

@@ -43,12 +43,17 @@ impl Server {
             authorized = file("authorized").display(),
         );
         std::fs::write(file("config"), config).unwrap();
-        // sshd wants /run/sshd and an unlocked root; both exist only in this mount namespace.
+        // sshd wants /run/sshd and an unlocked root, and root's login scripts are none of our business (killed, they
+        // leave locks behind); all this exists only in this mount namespace.
         let script = format!(
             "set -e; mount --make-rprivate /; mount -t tmpfs none /run; mkdir -m 755 /run/sshd; \
              sed 's/^root:!*/root:*/' /etc/shadow >{shadow}; chmod 600 {shadow}; mount --bind {shadow} /etc/shadow; \
+             mkdir {home}; sed 's|^\\(root:[^:]*:0:0:[^:]*\\):[^:]*:.*|\\1:{home}:/bin/bash|' /etc/passwd >{passwd}; \
+             mount --bind {passwd} /etc/passwd; \
              exec /usr/sbin/sshd -D -e -f {config}",
             shadow = file("shadow").display(),
+            passwd = file("passwd").display(),
+            home = file("home").display(),
             config = file("config").display(),
         );
         let log = std::fs::File::create(file("log")).unwrap();
