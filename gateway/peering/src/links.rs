@@ -28,6 +28,8 @@ struct Link {
     connection: Connection,
     remote: SocketAddr,
     relay_keys: RelayKeys,
+    /// The measurement that was told last.
+    told: Option<(Duration, u16)>,
     /// To the writer; it takes one message and asks for the next.
     messages: mpsc::Sender<Vec<u8>>,
     /// Whether the writer waits for a message.
@@ -48,7 +50,8 @@ impl Links {
         let (messages, queue) = mpsc::channel(1);
         tokio::spawn(link::receive(link, connection.clone(), receive, self.inputs.clone()));
         let writer = tokio::spawn(link::send(link, connection.clone(), send, queue, self.inputs.clone()));
-        self.known.insert(link, Link { connection, remote, relay_keys, messages, writable: true, writer });
+        let (told, writable) = (None, true);
+        self.known.insert(link, Link { connection, remote, relay_keys, told, messages, writable, writer });
         LinkUp { link, certificate, remote, dial }
     }
 
@@ -110,13 +113,17 @@ impl Links {
         }
     }
 
-    /// What QUIC measures: round trip and the largest UDP payload known to pass.
-    pub(crate) fn measurements(&self) -> Vec<(LinkId, Duration, u16)> {
-        let measure = |(id, link): (&LinkId, &Link)| {
-            let path = link.connection.stats().path;
-            (*id, path.rtt, path.current_mtu.max(MIN_MTU))
+    /// What QUIC has measured anew: the least round trip on this path and the largest UDP payload known to pass.
+    ///
+    /// The least, because a busy host lengthens round trips at random, every step of them is news for the whole
+    /// network, and news make hosts busy. A path that becomes longer is the data path's probes to find.
+    pub(crate) fn measure(&mut self) -> Vec<(LinkId, Duration, u16)> {
+        let measure = |(id, link): (&LinkId, &mut Link)| {
+            let mtu = link.connection.stats().path.current_mtu.max(MIN_MTU);
+            let measured = (link.connection.min_rtt(), mtu);
+            (link.told.replace(measured) != Some(measured)).then_some((*id, measured.0, measured.1))
         };
-        self.known.iter().map(measure).collect()
+        self.known.iter_mut().filter_map(measure).collect()
     }
 
     /// Follows peers that dialled us to new addresses (RFC 9000 §9); true when one has moved.

@@ -301,7 +301,7 @@ impl Task {
 
     fn measure(&mut self, now: Instant) {
         self.links_changed |= self.links.follow_addresses();
-        for (link, rtt, mtu) in self.links.measurements() {
+        for (link, rtt, mtu) in self.links.measure() {
             self.mesh.handle_measurement(link, rtt, mtu, now);
             self.drain();
         }
