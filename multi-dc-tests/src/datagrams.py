@@ -1,4 +1,5 @@
-"""Sends and hears single datagrams and frames: listen KIND | send KIND TEXT, where KIND is multicast, dhcp or arp.
+"""Sends and hears single datagrams and frames: listen KIND | send KIND TEXT [MAC], where KIND is multicast, dhcp, arp
+or tagged (a frame of VLAN 7 that fills the MTU, to everybody or to MAC).
 
 A listener prints `ready`, then every text it hears on a line of its own, as often as it hears it.
 """
@@ -10,6 +11,10 @@ import sys
 INTERFACE = "ethwe"
 GROUP, PORT = "239.1.2.3", 5007
 EVERYBODY = b"\xff" * 6
+# RFC 5342 §3: for local experiments, so that nothing else speaks it.
+EXPERIMENT, TAG = b"\x88\xb5", struct.pack("!HH", 0x8100, 7)
+# From linux/if_packet.h, which Python does not know.
+SOL_PACKET, PACKET_AUXDATA, VLAN_VALID = 263, 8, 1 << 4
 
 
 def own_mac():
@@ -49,7 +54,26 @@ def say(text):
     print(text, flush=True)
 
 
+def tag_and_rest(sock):
+    """Receives a frame; the kernel has moved its tag beside it."""
+    frame, beside, _, _ = sock.recvmsg(65536, 256)
+    for level, kind, data in beside:
+        if (level, kind) == (SOL_PACKET, PACKET_AUXDATA):
+            status, _, _, _, _, tag, _ = struct.unpack("IIIHHHH", data[:20])
+            if status & VLAN_VALID:
+                return tag & 0xFFF, frame[12:]
+    return None, frame[12:]
+
+
 def listen(kind):
+    if kind == "tagged":
+        sock = packets(0x0003)
+        sock.setsockopt(SOL_PACKET, PACKET_AUXDATA, 1)
+        say("ready")
+        while True:
+            tag, rest = tag_and_rest(sock)
+            if tag == 7 and rest[:2] == EXPERIMENT:
+                say(rest[2:].rstrip(b"\0").decode())
     if kind == "arp":
         sock = packets(0x0806)
         say("ready")
@@ -67,7 +91,7 @@ def listen(kind):
         say(sock.recv(2048).decode())
 
 
-def send(kind, text):
+def send(kind, text, to=None):
     if kind == "multicast":
         sock = udp(0)
         sock.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_TTL, 8)
@@ -83,6 +107,11 @@ def send(kind, text):
         parts[7] = checksum(struct.pack("!BBHHHBBH4s4s", *parts))
         header = struct.pack("!BBHHHBBH4s4s", *parts)
         packets(0x0800).send(EVERYBODY + own_mac() + b"\x08\0" + header + datagram)
+    elif kind == "tagged":
+        with open(f"/sys/class/net/{INTERFACE}/mtu") as file:
+            body = text.encode().ljust(int(file.read()), b"\0")
+        to = bytes.fromhex(to.replace(":", "")) if to else EVERYBODY
+        packets(0x8100).send(to + own_mac() + TAG + EXPERIMENT + body)
     elif kind == "arp":
         body = struct.pack("!HHBBH", 1, 0x0800, 6, 4, 1) + own_mac() + own_ip() + bytes(6) + socket.inet_aton(text)
         packets(0x0806).send(EVERYBODY + own_mac() + b"\x08\x06" + body)
@@ -92,4 +121,4 @@ if __name__ == "__main__":
     if sys.argv[1] == "listen":
         listen(sys.argv[2])
     else:
-        send(sys.argv[2], sys.argv[3])
+        send(*sys.argv[2:])

@@ -23,6 +23,8 @@ pub enum Kind {
     Dhcp,
     /// Who has an address? The text is the address.
     Arp,
+    /// A frame of VLAN 7 that fills the MTU.
+    Tagged,
 }
 
 impl fmt::Display for Kind {
@@ -31,6 +33,7 @@ impl fmt::Display for Kind {
             Kind::Multicast => "multicast",
             Kind::Dhcp => "dhcp",
             Kind::Arp => "arp",
+            Kind::Tagged => "tagged",
         })
     }
 }
@@ -38,6 +41,11 @@ impl fmt::Display for Kind {
 /// Sends one.
 pub fn send(from: &Endpoint<'_>, kind: Kind, text: &str) -> anyhow::Result<()> {
     from.run(&[PYTHON, "-c", SCRIPT, "send", &kind.to_string(), text])?.expect_success().map(drop)
+}
+
+/// Sends a frame of VLAN 7 that fills the MTU to one endpoint.
+pub fn send_tagged(from: &Endpoint<'_>, to: &Endpoint<'_>, text: &str) -> anyhow::Result<()> {
+    from.run(&[PYTHON, "-c", SCRIPT, "send", "tagged", text, &to.mac()?])?.expect_success().map(drop)
 }
 
 /// Hears all of one kind at an endpoint.

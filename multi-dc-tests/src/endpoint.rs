@@ -6,6 +6,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 
 use crate::fleet::{Fleet, HOSTS};
+use crate::pings::Reply;
 use crate::process::{Run, run};
 
 /// The namespace on its host.
@@ -62,6 +63,12 @@ impl<'f> Endpoint<'f> {
         format!("fd00:32::{}", self.number)
     }
 
+    /// Its hardware address.
+    pub fn mac(&self) -> anyhow::Result<String> {
+        let said = self.run(&["cat", "/sys/class/net/ethwe/address"])?.expect_success()?;
+        Ok(said.stdout.trim().to_owned())
+    }
+
     /// A program in the endpoint.
     pub fn command(&self, argv: &[&str]) -> anyhow::Result<Command> {
         let mut command = self.fleet.on_host(self.host, "ip")?;
@@ -81,9 +88,13 @@ impl<'f> Endpoint<'f> {
 
     /// Sends five pings with these options to an address; fails when one is lost or answered twice.
     pub fn ping(&self, options: &[&str], address: &str) -> anyhow::Result<()> {
-        let argv = [&["ping", "-n", "-c", "5", "-i", "0.05", "-W", "2"], options, &[address]].concat();
-        let said = self.run(&argv)?.expect_success()?;
-        let clean = said.stdout.contains("5 received") && !said.stdout.contains("DUP!");
+        // Without -w it would wait for the last answer for two round trips only. With it, a sixth request replaces a
+        // lost one, hence the sequences.
+        let argv = [&["ping", "-n", "-D", "-c", "5", "-i", "0.05", "-w", "5"], options, &[address]].concat();
+        let said = self.run(&argv)?;
+        let sequences: Vec<u32> =
+            said.stdout.lines().filter_map(Reply::parse).map(|reply| reply.sequence).collect();
+        let clean = said.code() == 0 && sequences == [1, 2, 3, 4, 5];
         anyhow::ensure!(clean, "in the endpoint of {}: {said}", self.host);
         Ok(())
     }

@@ -21,7 +21,7 @@ mod transfer;
 mod wait;
 
 pub use capture::{Canary, Capture};
-pub use datagrams::{Kind, Listener, send};
+pub use datagrams::{Kind, Listener, send, send_tagged};
 pub use endpoint::{Endpoint, attach_all};
 pub use fleet::{CLOUDS, Fleet, HOSTS, ordered_pairs};
 pub use pings::{Pings, Replies, Reply, clock};
