@@ -143,12 +143,12 @@ impl Datapath {
             new_links.insert(adjacent.name, link);
         }
         *links = new_links;
-        // Before the handshakes: their answers may come at once.
-        self.shared.snapshot.store(Arc::new(snapshot));
+        // Before the snapshot is seen: a session that answers a neighbour's initiation must not begin anew after that.
         for (session, peer) in fresh {
             let begins = self.config.local < peer;
             session.handle_link(if begins { Duration::ZERO } else { GRACE }, &now);
         }
+        self.shared.snapshot.store(Arc::new(snapshot));
         self.shared.poke();
     }
 

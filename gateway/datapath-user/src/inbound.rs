@@ -142,7 +142,12 @@ impl Inbound {
             TunnResult::WriteToNetwork(reply) => Opened::Reply(reply.len()),
             TunnResult::Done => Opened::Nothing,
             TunnResult::WriteToTunnelV6(..) => return out.counters.count(DropReason::BadInner),
-            TunnResult::Err(error) => return out.counters.count(reason_of(message[0], &error)),
+            TunnResult::Err(error) => {
+                if message[0] != 4 {
+                    tracing::debug!(peer = %peer.name, kind = message[0], ?error, "a handshake message was refused");
+                }
+                return out.counters.count(reason_of(message[0], &error));
+            }
         };
         if message[0] == 4 || message[0] == 2 {
             state.heard = Some(scene.now.instant);

@@ -32,8 +32,16 @@ pub(crate) struct PathMtu {
 struct Try {
     size: u16,
     /// The probe that is under way.
-    sent: Option<(u16, Instant)>,
+    sent: Option<Padded>,
     failures: u8,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Padded {
+    sequence: u16,
+    at: Instant,
+    /// The small probe sent with it, until it is answered.
+    companion: Option<u16>,
 }
 
 impl PathMtu {
@@ -55,21 +63,26 @@ impl PathMtu {
         self.try_size(size);
     }
 
-    /// A padded probe has been sent.
-    pub(crate) fn handle_sent(&mut self, sequence: u16, now: Instant) {
+    /// A padded probe has been sent, and a small one with it.
+    pub(crate) fn handle_sent(&mut self, sequence: u16, companion: u16, now: Instant) {
         if let Some(trying) = &mut self.trying {
-            trying.sent = Some((sequence, now));
+            trying.sent = Some(Padded { sequence, at: now, companion: Some(companion) });
         }
     }
 
-    /// Judges a probe that is late; only a path that answers small probes says something about sizes.
-    pub(crate) fn handle_timeout(&mut self, answering: bool, patience: Duration, now: Instant) {
-        let Some(trying) = &mut self.trying else { return };
-        if trying.sent.is_none_or(|(_, at)| at + patience > now) {
-            return;
+    /// A small probe was answered.
+    pub(crate) fn handle_companion(&mut self, sequence: u16) {
+        if let Some(sent) = self.trying.as_mut().and_then(|trying| trying.sent.as_mut()) {
+            sent.companion = sent.companion.filter(|companion| *companion != sequence);
         }
+    }
+
+    /// Judges a probe that is late; only a path that answered the small one says something about sizes.
+    pub(crate) fn handle_timeout(&mut self, patience: Duration, now: Instant) {
+        let Some(trying) = &mut self.trying else { return };
+        let Some(sent) = trying.sent.filter(|sent| sent.at + patience <= now) else { return };
         trying.sent = None;
-        if answering {
+        if sent.companion.is_none() {
             trying.failures += 1;
             if trying.failures >= TRIES {
                 self.refuse(now);
@@ -97,7 +110,7 @@ impl PathMtu {
 
     /// The kernel refused a probe as larger than the interface or the route carries.
     pub(crate) fn handle_too_big(&mut self, sequence: u16, now: Instant) {
-        if self.trying.is_some_and(|trying| trying.sent.is_some_and(|(sent, _)| sent == sequence)) {
+        if self.trying.is_some_and(|trying| trying.sent.is_some_and(|sent| sent.sequence == sequence)) {
             self.refuse(now);
         }
     }
@@ -116,7 +129,7 @@ impl PathMtu {
 
     /// When the probe under way is late.
     pub(crate) fn deadline(&self, patience: Duration) -> Option<Instant> {
-        self.trying?.sent.map(|(_, at)| at + patience)
+        self.trying?.sent.map(|sent| sent.at + patience)
     }
 
     pub(crate) fn is_searching(&self) -> bool {

@@ -119,20 +119,22 @@ impl Prober {
                 self.next = now;
             }
         }
-        let answering = self.misses == 0 && self.life == Life::Alive;
-        self.mtu.handle_timeout(answering, self.patience(), now);
+        self.mtu.handle_timeout(self.patience(), now);
         if self.pending.is_none() && self.next <= now {
-            let sequence = self.send(None, now);
-            self.pending = Some((sequence, now + self.patience()));
-            self.next = now + self.interval(busy);
+            self.send_small(busy, now);
             if self.count.is_multiple_of(PADDED_EVERY) {
                 self.mtu.begin(now);
             }
             self.count = self.count.wrapping_add(1);
         }
-        if let Some(size) = self.mtu.wanted().filter(|_| self.life == Life::Alive) {
+        if let Some(size) = self.wanted_size() {
+            // With a small one beside it: only when that is answered the size is to blame.
+            let companion = match self.pending {
+                Some((pending, _)) => pending,
+                None => self.send_small(busy, now),
+            };
             let sequence = self.send(Some(size), now);
-            self.mtu.handle_sent(sequence, now);
+            self.mtu.handle_sent(sequence, companion, now);
         }
     }
 
@@ -156,6 +158,7 @@ impl Prober {
         match sent.padded {
             Some(size) => self.mtu.handle_reply(size, now),
             None => {
+                self.mtu.handle_companion(sequence);
                 let sample = now.saturating_duration_since(sent.at);
                 // RFC 6298 §2.3.
                 self.rtt =
@@ -200,8 +203,7 @@ impl Prober {
     /// When [`Prober::handle_timeout`] is to be called.
     pub(crate) fn poll_timeout(&self) -> Instant {
         // To be sent at once, and a dead path is asked nothing about sizes.
-        let wanted = self.mtu.wanted().filter(|_| self.life == Life::Alive);
-        let padded = match wanted {
+        let padded = match self.wanted_size() {
             Some(_) => self.sent.back().map(|sent| sent.at),
             None => self.mtu.deadline(self.patience()),
         };
@@ -229,6 +231,20 @@ impl Prober {
 
     pub(crate) fn set_neighbour(&mut self, neighbour: bool) {
         self.neighbour = neighbour;
+    }
+
+    /// The size to try now. A dead path is asked nothing about sizes, and a small probe under way is answered first.
+    fn wanted_size(&self) -> Option<u16> {
+        let last = self.sent.back().map(|sent| sent.sequence);
+        let fresh = self.pending.is_none_or(|(pending, _)| Some(pending) == last);
+        self.mtu.wanted().filter(|_| self.life == Life::Alive && fresh)
+    }
+
+    fn send_small(&mut self, busy: bool, now: Instant) -> u16 {
+        let sequence = self.send(None, now);
+        self.pending = Some((sequence, now + self.patience()));
+        self.next = now + self.interval(busy);
+        sequence
     }
 
     fn send(&mut self, padded: Option<u16>, now: Instant) -> u16 {

@@ -285,7 +285,8 @@ fn a_peer_behind_a_relay_may_restart_unnoticed() {
     (net.topology.generation, net.topology.renewed) = (2, Some(3));
     net.publish_to(&net[2]);
     net.publish_to(&net[3]);
-    wait_until("death by probes", || net[1].peer(3).alive == Some(false));
+    let died = || net[1].reports.lock().unwrap().iter().any(|report| report.peer == name(3) && !report.alive);
+    wait_until("death by probes", died);
     wait_until("life after a new handshake", || net[1].peer(3).alive == Some(true));
     let frame = unicast(1, 3, b"after");
     net[1].send(&frame);

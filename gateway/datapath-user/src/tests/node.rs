@@ -196,3 +196,18 @@ pub(super) fn unicast(from: u16, to: u16, payload: &[u8]) -> Vec<u8> {
 pub(super) fn broadcast(from: u16, payload: &[u8]) -> Vec<u8> {
     [&[0xff; 6][..], &host(from), &[0x88, 0xb5], payload].concat()
 }
+
+impl Drop for Network {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            return;
+        }
+        for node in self.nodes.values().filter(|node| node.datapath.is_some()) {
+            let status = node.status();
+            eprintln!("peer {}: {:?} {:?}", node.number, status.drops, status.totals);
+            for peer in status.peers {
+                eprintln!("    {peer:?}");
+            }
+        }
+    }
+}
