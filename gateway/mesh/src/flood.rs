@@ -254,14 +254,11 @@ impl Flood {
         std::mem::take(&mut self.usurped)
     }
 
-    /// When to call [`Flood::handle_timeout`], and why.
-    pub(crate) fn poll_timeout(&self) -> (Instant, &'static str) {
-        let compare = (self.compare_at, "compare records with the neighbours");
-        let offer = self.offer_at.map(|at| (at, "offer records to the neighbours"));
+    /// When to call [`Flood::handle_timeout`].
+    pub(crate) fn due_at(&self) -> Instant {
         // News that may go went in the same turn; those that are left rest.
-        let rest = self.news.keys().filter_map(|peer| self.resting.get(peer)).min();
-        let rest = rest.map(|at| (*at, "pass on the next news of a peer"));
-        [offer, rest].into_iter().flatten().fold(compare, |a, b| if b.0 < a.0 { b } else { a })
+        let rest = self.news.keys().filter_map(|peer| self.resting.get(peer)).min().copied();
+        [self.offer_at, rest].into_iter().flatten().fold(self.compare_at, Instant::min)
     }
 
     /// All that is known.

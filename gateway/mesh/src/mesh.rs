@@ -50,8 +50,7 @@ pub struct Mesh {
     remembered: Remembered,
     /// The changes of the records that were looked at.
     seen: u64,
-    /// Whether our own record may have to say something else.
-    own_stale: bool,
+    stale: Stale,
     usurped: bool,
     leave_by: Option<Instant>,
     pub(crate) now: Instant,
@@ -90,6 +89,21 @@ impl Timer for Wake {
     }
 }
 
+/// What the last input or a deadline may have changed, so that each input costs only what it touches.
+#[derive(Debug, Default)]
+struct Stale {
+    /// Whether news, offers or comparisons may be due.
+    flood: bool,
+    /// Whether there may be somebody to dial.
+    dial: bool,
+    /// Whether a link may be silent or double.
+    links: bool,
+    /// Whether our own record may have to say something else.
+    own: bool,
+    /// Whether the next start may need to remember something else.
+    memory: bool,
+}
+
 /// How far ahead of the last sequence the remembered one is, so that it is not written with every version.
 const SEQUENCES_AHEAD: u64 = 1000;
 
@@ -122,7 +136,7 @@ impl Mesh {
             events: VecDeque::new(),
             remembered,
             seen: 0,
-            own_stale: true,
+            stale: Stale { flood: true, dial: true, links: true, own: true, memory: true },
             usurped: false,
             leave_by: None,
             now,
@@ -143,7 +157,7 @@ impl Mesh {
                     self.connector.succeeded(dial, peer, now);
                 }
                 self.flood.handle_link_up(up.link, peer);
-                self.own_stale = true;
+                (self.stale.own, self.stale.links) = (true, true);
             }
             Err(refused) => match (up.dial, refused) {
                 (Some(dial), Refused::OneSelf) => self.connector.found_ourselves(dial, now),
@@ -151,6 +165,7 @@ impl Mesh {
                 (None, _) => {}
             },
         }
+        self.stale.dial = true;
         self.refresh(now);
         outcome.map(|_| ())
     }
@@ -167,6 +182,7 @@ impl Mesh {
         if let Err(refused) = outcome {
             self.drop_link(link, &refused.to_string(), now);
         }
+        self.stale.flood = true;
         self.refresh(now);
         outcome
     }
@@ -174,6 +190,7 @@ impl Mesh {
     /// An attempt to make a link failed.
     pub fn handle_dial_failed(&mut self, dial: DialId, reason: String, now: Instant) {
         self.connector.failed(dial, reason, now);
+        self.stale.dial = true;
         self.refresh(now);
     }
 
@@ -181,7 +198,7 @@ impl Mesh {
     /// datapath's probes answer.
     pub fn handle_measurement(&mut self, link: LinkId, rtt: Duration, mtu: u16, now: Instant) {
         self.links.measured(link, rtt, mtu);
-        self.own_stale = true;
+        self.stale.own = true;
         self.refresh(now);
     }
 
@@ -189,7 +206,7 @@ impl Mesh {
     pub fn handle_path(&mut self, report: PathReport, now: Instant) {
         let was_alive = self.links.is_alive(report.peer);
         self.links.probed(&report);
-        self.own_stale = true;
+        self.stale.own = true;
         if was_alive && !report.alive {
             self.picture.hurry(now);
         }
@@ -209,7 +226,7 @@ impl Mesh {
                 self.leave_by.get_or_insert(now + LEAVE_WITHIN);
             }
         }
-        self.own_stale = true;
+        self.stale = Stale { flood: true, dial: true, links: true, own: true, memory: true };
         self.refresh(now);
     }
 
@@ -299,9 +316,18 @@ impl Mesh {
         }
     }
 
-    /// Brings everything in line with what has changed; every input ends here.
+    /// Brings everything in line with what has changed or is due; every input ends here.
     fn refresh(&mut self, now: Instant) {
         self.now = self.now.max(now);
+        while let Some(wake) = self.deadlines.take_due(self.now) {
+            match wake {
+                Wake::Flood => self.stale.flood = true,
+                Wake::Dial => self.stale.dial = true,
+                Wake::Links | Wake::Leave => self.stale.links = true,
+                Wake::Publish => self.stale.own = true,
+                Wake::Routes | Wake::Expire => self.picture.hurry(self.now),
+            }
+        }
         // Each round can bring work for the next: a new record moves a short id, which makes a new record of ours.
         for _ in 0..4 {
             self.hear();
@@ -311,24 +337,38 @@ impl Mesh {
                 self.seen = self.flood.records().changes();
                 self.picture.stale(self.now);
             }
-            if self.expiry.due_at(self.flood.records()).is_some_and(|at| at <= self.now) {
-                self.picture.hurry(self.now);
-            }
             if self.picture.due_at().is_none_or(|at| at > self.now) {
                 break;
             }
             self.settle();
         }
-        self.flood.handle_timeout(self.now);
-        let dials = self.connector.dial(self.flood.records(), &self.links, self.config.port, self.now);
-        self.events.extend(dials.into_iter().map(|(dial, target)| Event::Dial { dial, target }));
-        self.remember();
-        self.arm();
+        self.arm(Wake::Routes, self.picture.due_at());
+        if std::mem::take(&mut self.stale.flood) {
+            self.flood.handle_timeout(self.now);
+            self.arm(Wake::Flood, Some(self.flood.due_at()));
+        }
+        if std::mem::take(&mut self.stale.dial) {
+            let port = self.config.port;
+            let dials = self.connector.dial(self.flood.records(), &self.links, port, self.now);
+            self.events.extend(dials.into_iter().map(|(dial, target)| Event::Dial { dial, target }));
+            self.arm(Wake::Dial, self.connector.due_at(&self.links));
+        }
+        if std::mem::take(&mut self.stale.memory) {
+            self.remember();
+        }
+    }
+
+    fn arm(&mut self, wake: Wake, at: Option<Instant>) {
+        match at {
+            Some(at) => self.deadlines.set(wake, at),
+            None => self.deadlines.clear(wake),
+        }
     }
 
     /// Takes what the messages said beyond records.
     fn hear(&mut self) {
         for (link, uid) in self.flood.take_greetings() {
+            self.stale.links = true;
             if self.links.greeted(link, uid) {
                 self.picture.stale(self.now);
             } else {
@@ -338,7 +378,7 @@ impl Mesh {
         let mut clone = false;
         if let Some(by) = self.flood.take_overtaken() {
             clone |= self.originate.overtaken(by, self.now);
-            self.own_stale = true;
+            self.stale.own = true;
         }
         if self.flood.take_usurped() {
             clone |= !std::mem::replace(&mut self.usurped, true);
@@ -349,6 +389,9 @@ impl Mesh {
     }
 
     fn tidy_links(&mut self) {
+        if !std::mem::take(&mut self.stale.links) {
+            return;
+        }
         for (link, reason) in self.links.surplus(self.now) {
             self.close(link, reason, self.now);
         }
@@ -356,25 +399,29 @@ impl Mesh {
             let links: Vec<LinkId> = self.links.iter().map(|(link, _)| link).collect();
             links.into_iter().for_each(|link| self.close(link, CloseReason::Leaving, self.now));
         }
+        self.stale.links = false;
+        self.arm(Wake::Links, self.links.surplus_at());
+        self.arm(Wake::Leave, self.leave_by.filter(|_| self.links.iter().next().is_some()));
     }
 
     /// Publishes our own record when it has something new to say.
     fn publish(&mut self) {
-        if !self.own_stale {
+        if !std::mem::take(&mut self.stale.own) {
             return;
         }
         let (live, short_id) = (self.links.live(), self.short_ids.own());
         if let Some(record) = self.originate.next(&live, short_id, self.now) {
             self.flood.publish(SignedRecord::sign(record, &self.identity, self.trust.network()));
+            (self.stale.flood, self.stale.memory) = (true, true);
         }
-        self.own_stale = self.originate.due_at(&live, short_id).is_some();
+        self.arm(Wake::Publish, self.originate.due_at(&live, short_id));
     }
 
     /// Follows the records: short ids, routes, and who is out of reach or worth dialling.
     fn settle(&mut self) {
         let freed = self.short_ids.settle(self.flood.records());
         self.events.extend(freed.into_iter().map(Event::ShortIdFreed));
-        self.own_stale = true;
+        (self.stale.own, self.stale.dial, self.stale.memory) = (true, true, true);
         for link in self.links.outdated(self.flood.records()) {
             self.close(link, CloseReason::Replaced, self.now);
         }
@@ -402,6 +449,7 @@ impl Mesh {
         let reached = |peer| peer == routes.local || routes.peers.contains_key(&peer);
         self.flood.ask_for_returned(reached);
         self.connector.discover(self.flood.records(), self.now);
+        self.arm(Wake::Expire, self.expiry.due_at(self.flood.records()));
     }
 
     /// Tells the owner what the next start needs, when it would need something else.
@@ -412,29 +460,6 @@ impl Mesh {
             let sequence = self.originate.sequence().saturating_add(SEQUENCES_AHEAD);
             self.remembered = Remembered { short_id, sequence, targets };
             self.events.push_back(Event::Persist(self.remembered.clone()));
-        }
-    }
-
-    fn arm(&mut self) {
-        let publish = if self.own_stale {
-            self.originate.due_at(&self.links.live(), self.short_ids.own())
-        } else {
-            None
-        };
-        let due = [
-            (Wake::Flood, Some(self.flood.poll_timeout().0)),
-            (Wake::Dial, self.connector.due_at(&self.links)),
-            (Wake::Links, self.links.surplus_at()),
-            (Wake::Publish, publish),
-            (Wake::Routes, self.picture.due_at()),
-            (Wake::Expire, self.expiry.due_at(self.flood.records())),
-            (Wake::Leave, self.leave_by.filter(|_| self.links.iter().next().is_some())),
-        ];
-        for (wake, at) in due {
-            match at {
-                Some(at) => self.deadlines.set(wake, at),
-                None => self.deadlines.clear(wake),
-            }
         }
     }
 
@@ -451,7 +476,7 @@ impl Mesh {
             self.connector.lost(gone.peer, gone.since, reason, now);
             self.picture.hurry(now);
         }
-        self.own_stale = true;
+        (self.stale.own, self.stale.links, self.stale.dial) = (true, true, true);
         self.picture.stale(now);
         true
     }
