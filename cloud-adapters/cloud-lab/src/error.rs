@@ -8,7 +8,7 @@ pub(crate) fn provider(error: Error) -> ProviderError {
     match error {
         Error::Invalid(text) => ProviderError::Invalid(text),
         Error::NotFound(what) => ProviderError::NotFound(what),
-        Error::Conflict(what) => ProviderError::Invalid(what),
+        Error::Conflict(what, _) => ProviderError::Conflict(what),
         Error::Unsupported(text) => ProviderError::Other(text),
         Error::Timeout(text) => ProviderError::Retryable(text),
         Error::Failed(text) => ProviderError::Other(text),

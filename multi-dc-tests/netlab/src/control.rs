@@ -115,13 +115,13 @@ impl Control {
             if site.index == index {
                 return Ok(());
             }
-            return Err(Error::Conflict(format!("site {name} exists already with number {}", site.index)));
+            return Err(Error::Conflict(format!("site {name}"), format!("has number {}", site.index)));
         }
         if let Some((other, _)) = state.status.sites.iter().find(|(_, site)| site.index == index) {
-            return Err(Error::Conflict(format!("number {index} is already that of site {other}")));
+            return Err(Error::Conflict(format!("number {index}"), format!("is site {other}")));
         }
         if state.status.hosts.contains_key(name) {
-            return Err(Error::Conflict(format!("{name} is already the name of a host")));
+            return Err(Error::Conflict(name.to_owned(), "is the name of a host".to_owned()));
         }
         let router = Router::of(name);
         let nat = (router == Router::Masquerade).then(Nat::default);
@@ -157,9 +157,6 @@ impl Control {
         let site = state.status.sites.get_mut(name).ok_or_else(|| Error::NotFound(format!("site {name}")))?;
         if site.nat.is_none() {
             return Err(Error::Invalid(format!("site {name} does not masquerade: it translates one to one")));
-        }
-        if site.nat == Some(nat) {
-            return Ok(());
         }
         site.nat = Some(nat);
         self.apply_router(&state, name)?;

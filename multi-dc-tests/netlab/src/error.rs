@@ -13,9 +13,14 @@ pub enum Error {
     /// The site, host or place named does not exist.
     #[error("{0} does not exist")]
     NotFound(String),
-    /// The name is taken by something that differs from what was asked.
-    #[error("{0}")]
-    Conflict(String),
+    /// What was asked for is taken, in another way than asked.
+    #[error("{0} {1} already")]
+    Conflict(
+        /// What is taken.
+        String,
+        /// What it is, after its name.
+        String,
+    ),
     /// The machine lacks a privilege, program or kernel feature; the text says how to get it.
     #[error("{0}")]
     Unsupported(String),

@@ -10,16 +10,21 @@
 //!   /run/weave-lab/NAME/cgroup     cgroup2, where the machine has none to write to
 //! ```
 
-use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io::ErrorKind;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::{Duration, Instant};
 
 use crate::error::Error;
 use crate::plan;
 
 /// Where all labs of the machine have their folders.
 pub(crate) const ROOT: &str = "/run/weave-lab";
+
+/// Making or removing a lab takes a second; a queue of commands on a busy machine takes several.
+const LOCK_DEADLINE: Duration = Duration::from_secs(60);
 
 /// The folder of one lab, whether or not it exists.
 #[derive(Debug, Clone)]
@@ -57,6 +62,7 @@ impl Folder {
     pub(crate) fn lock(&self) -> Result<File, Error> {
         let path = self.lock_path();
         let failed = |error| Error::io(format_args!("locking {}", path.display()))(error);
+        let deadline = Instant::now() + LOCK_DEADLINE;
         loop {
             DirBuilder::new().mode(0o700).recursive(true).create(ROOT).map_err(failed)?;
             let opened = OpenOptions::new().create(true).truncate(false).write(true).open(&path);
@@ -66,7 +72,21 @@ impl Folder {
                 Err(error) if error.kind() == ErrorKind::NotFound => continue,
                 Err(error) => return Err(failed(error)),
             };
-            file.lock().map_err(failed)?;
+            match file.try_lock() {
+                Ok(()) => {}
+                Err(TryLockError::WouldBlock) if Instant::now() < deadline => {
+                    thread::sleep(Duration::from_millis(10));
+                    continue;
+                }
+                Err(TryLockError::WouldBlock) => {
+                    return Err(Error::Timeout(format!(
+                        "another command has been making or removing lab {} for {} s",
+                        self.name,
+                        LOCK_DEADLINE.as_secs()
+                    )));
+                }
+                Err(TryLockError::Error(error)) => return Err(failed(error)),
+            }
             // `down` unlinks the file while it holds the lock; what was waited for may be no longer there.
             let (held, named) = (file.metadata().map_err(failed)?, fs::metadata(&path));
             if named.is_ok_and(|named| named.ino() == held.ino() && named.dev() == held.dev()) {

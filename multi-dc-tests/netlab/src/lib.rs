@@ -35,6 +35,7 @@ mod keeper;
 mod network;
 mod rules;
 
+mod attend;
 mod boot;
 mod capabilities;
 mod hosts;

@@ -47,12 +47,16 @@ pub(crate) enum Reply {
 /// no path, and the processes take effect for children only.
 pub(crate) const NAMESPACES: [&str; 6] = ["ipc", "uts", "net", "pid", "cgroup", "mnt"];
 
+/// How long the other side may take to read.
+const PATIENCE: Duration = Duration::from_secs(5);
+
 /// No message is longer; the longest holds a key of a few kilobytes.
 const LONGEST: u64 = 1 << 20;
 
 /// Sends one value and says that no more follows.
 pub(crate) fn send<T: Serialize>(stream: &UnixStream, value: &T, fds: &[RawFd]) -> Result<(), Error> {
     let failed = Error::io("sending to the other side of the lab's socket");
+    stream.set_write_timeout(Some(PATIENCE)).map_err(Error::io("limiting a wait"))?;
     let text =
         serde_json::to_vec(value).map_err(|error| Error::Failed(format!("encoding a message: {error}")))?;
     let rights = [ControlMessage::ScmRights(fds)];

@@ -130,6 +130,7 @@ fn netlab(args: &[&str]) -> Output {
 }
 
 /// Waits for what nobody announces.
+#[track_caller]
 fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
     let deadline = Instant::now() + Duration::from_secs(20);
     while !condition() {

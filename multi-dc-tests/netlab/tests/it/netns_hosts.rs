@@ -84,6 +84,12 @@ fn a_host_reboots_by_itself_and_boots_again_when_asked() {
     });
     output(&lab, &aws, &["test", "-e", "/etc/kept"]);
 
+    // A supervisor that is killed takes its host along.
+    let supervisor = ["pkill", "-KILL", "-f", "netlab-host aws-1"];
+    assert!(lab.exec(&Place::Operator, &supervisor).unwrap().status.success());
+    wait_until("the host is off", || phase(&lab, "aws-1") == Phase::Stopped);
+    lab.ensure_host(&host("aws", 1)).unwrap();
+
     lab.exec(&aws, &["systemctl", "poweroff", "--force"]).unwrap();
     wait_until("the host is off", || phase(&lab, "aws-1") == Phase::Stopped);
     assert!(matches!(lab.exec(&aws, &["true"]), Err(Error::Failed(_))));
@@ -100,13 +106,13 @@ fn hosts_and_sites_come_and_go_and_mistakes_are_named() {
     lab.ensure_host(&host("aws", 2)).unwrap();
     assert_eq!(lab.status().unwrap(), before);
 
-    assert!(matches!(lab.ensure_site("aws", 2), Err(Error::Conflict(_))));
-    assert!(matches!(lab.ensure_site("gcp", 1), Err(Error::Conflict(_))));
+    assert!(matches!(lab.ensure_site("aws", 2), Err(Error::Conflict(_, _))));
+    assert!(matches!(lab.ensure_site("gcp", 1), Err(Error::Conflict(_, _))));
     assert!(matches!(lab.ensure_site("../x", 2), Err(Error::Invalid(_))));
     assert!(matches!(lab.ensure_host(&host("gcp", 1)), Err(Error::NotFound(_))));
     let mut twin = host("aws", 2);
     twin.name = "twin".to_owned();
-    assert!(matches!(lab.ensure_host(&twin), Err(Error::Conflict(_))));
+    assert!(matches!(lab.ensure_host(&twin), Err(Error::Conflict(_, _))));
     assert!(matches!(lab.remove_site("aws"), Err(Error::Invalid(_))));
     assert!(matches!(lab.exec(&at_host("nobody"), &["true"]), Err(Error::NotFound(_))));
 
