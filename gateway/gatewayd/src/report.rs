@@ -61,7 +61,12 @@ impl Reporter {
                 peers: self.peers(&mesh.records, &mesh.connections, &names),
                 unicast_routes: unicast(routes, self.local),
                 broadcast_routes: broadcast(routes),
-                connections: mesh.connections.iter().map(|c| connection(c, &names)).collect(),
+                connections: mesh
+                    .connections
+                    .iter()
+                    .map(|c| connection(c, &names))
+                    .chain(mesh.refusals.iter().filter(|r| r.at.elapsed() < REFUSALS_FOR).map(refusal))
+                    .collect(),
                 targets: mesh.targets.iter().map(ToString::to_string).collect(),
                 paths: self.paths(&mesh.records, &mesh.connections, routes, &names),
                 macs: self.macs(routes, &names),
@@ -261,6 +266,20 @@ fn connection(connection: &weave_mesh::Connection, names: &Names) -> Connection 
         state,
         info: info.join(", "),
         attrs: rtt.into_iter().collect(),
+    }
+}
+
+/// How long somebody who was refused is shown among the connections: its attempts come at least every minute.
+const REFUSALS_FOR: Duration = Duration::from_secs(90);
+
+/// Somebody who dialled us and was not let in.
+fn refusal(refusal: &weave_peering::Refusal) -> Connection {
+    Connection {
+        address: refusal.remote.to_string(),
+        outbound: false,
+        state: ConnectionState::Failed,
+        info: refusal.reason.clone(),
+        attrs: BTreeMap::new(),
     }
 }
 

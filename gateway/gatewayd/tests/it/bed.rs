@@ -119,7 +119,8 @@ impl Bed {
         lines[lines.len().saturating_sub(30)..].join("\n")
     }
 
-    fn state(&self, host: usize) -> PathBuf {
+    /// The folder of a gateway's state.
+    pub(crate) fn state(&self, host: usize) -> PathBuf {
         self.folder.path().join(format!("h{host}"))
     }
 

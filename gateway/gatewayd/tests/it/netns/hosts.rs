@@ -76,7 +76,13 @@ fn another_password_is_refused_with_the_reason_on_both_sides() {
     wait_until("the dialler says why", SOON, || {
         bed.weave_ok(1, "status connections").contains("password or CA differ")
     });
-    wait_until("the listener says why", SOON, || bed.log(0).contains("password or CA differ"));
+    let listener = bed.weave_ok(0, "status connections");
+    assert!(
+        listener.starts_with("<- 10.0.1.2:6783         failed ")
+            && listener.contains("password or CA differ"),
+        "{listener}"
+    );
+    assert!(bed.log(0).contains("password or CA differ"), "and so does its log");
     assert!(bed.weave_ok(0, "status").contains("Peers: 1\n"), "nobody joined");
 }
 

@@ -90,3 +90,29 @@ fn a_second_gateway_is_refused() {
     bed.weave_ok(0, "reset");
     assert_eq!(bed.run(&bed.host(0), "ip -o link").lines().count(), 1);
 }
+
+#[test]
+fn without_root_it_says_so() {
+    let bed = Bed::new(1, &[]);
+    let program = env!("CARGO_BIN_EXE_weave-gateway");
+    let nobody = "setpriv --reuid 65534 --regid 65534 --clear-groups";
+    for verb in ["launch", "daemon", "reset"] {
+        let output = bed.try_run(&bed.host(0), &format!("{nobody} {program} {verb}"));
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{said}");
+        assert!(said.contains("needs root") && said.contains("hint: run it with sudo"), "{said}");
+    }
+}
+
+#[test]
+fn without_tun_it_says_what_is_missing() {
+    let bed = Bed::new(1, &[]);
+    let program = env!("CARGO_BIN_EXE_weave-gateway");
+    let hidden = format!("mount -t tmpfs none /dev/net && exec {program} launch --password {PASSWORD}");
+    let mut command = bed.command(&bed.host(0), "unshare");
+    let output = command.args(["-m", "sh", "-c", &hidden]).env("WEAVE_STATE", bed.state(0)).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("/dev/net/tun") && said.contains("hint: "), "{said}");
+    assert_eq!(bed.run(&bed.host(0), "ip -o link").lines().count(), 1, "nothing is left half done");
+}
