@@ -25,5 +25,25 @@ pub(crate) fn run(args: &[String]) -> anyhow::Result<()> {
         Some((verb, rest)) if verb == "down" => provision.args(["down", "--lab", "--yes"]).args(rest),
         _ => provision.args(["up", "--lab", "--clouds", "aws,gcp,onprem", "--yes"]).args(args),
     };
-    step::run("lab", &mut provision)
+    step::run("lab", &mut provision)?;
+    if args.first().is_none_or(|verb| verb != "down") {
+        eprint!("{NEXT}");
+    }
+    Ok(())
 }
+
+/// Printed when the lab is up.
+const NEXT: &str = "\
+── four hosts of three sites are one switch; aws and gcp reach each other only through onprem
+
+Try next (each as root; W stands for target/release/weave-provision):
+  W status --lab                                       who is there, and how frames travel
+  W ssh --lab aws-1 -- weave status paths              the same, seen from one gateway
+  W ssh --lab aws-1 -- ip netns add web                a container of the poor
+  W ssh --lab aws-1 -- weave attach 10.32.1.1/24 netns:web
+  W ssh --lab gcp-1 -- weave expose 10.32.1.2/24       the other end: the host itself
+  W ssh --lab gcp-1 -- ping -c 3 10.32.1.1             across two NATs, sealed from end to end
+  W ssh --lab onprem-1 -- systemctl stop weave-gateway the relay goes; the other takes over
+  cargo xtask lab                                      puts everything back as it should be
+  cargo xtask lab down                                 leaves nothing
+";
