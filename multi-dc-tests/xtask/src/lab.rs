@@ -39,7 +39,7 @@ const NEXT: &str = "\
 Try next (each as root; W stands for target/release/weave-provision):
   W status --lab                                       who is there, and how frames travel
   W ssh --lab aws-1 -- weave status paths              the same, seen from one gateway
-  W ssh --lab aws-1 -- ip netns add web                a container of the poor
+  W ssh --lab aws-1 -- ip netns add web                a namespace that stands for a container
   W ssh --lab aws-1 -- weave attach 10.32.1.1/24 netns:web
   W ssh --lab gcp-1 -- weave expose 10.32.1.2/24       the other end: the host itself
   W ssh --lab gcp-1 -- ping -c 3 10.32.1.1             across two NATs, sealed from end to end
