@@ -1,7 +1,9 @@
 //! The graph of live links, as the peers' records claim it.
 
+use std::cell::RefCell;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
+use std::rc::Rc;
 use std::time::Duration;
 
 use weave_model::PeerName;
@@ -43,6 +45,24 @@ pub(crate) struct Shortest {
     pub(crate) parent: Vec<Option<usize>>,
     /// All reached peers, nearest first.
     pub(crate) order: Vec<usize>,
+}
+
+/// The shortest paths from several roots of one graph, each found once.
+pub(crate) struct Forest<'a> {
+    pub(crate) graph: &'a Graph,
+    found: RefCell<BTreeMap<usize, Rc<Shortest>>>,
+}
+
+impl Forest<'_> {
+    pub(crate) fn of(graph: &Graph) -> Forest<'_> {
+        Forest { graph, found: RefCell::default() }
+    }
+
+    /// The shortest paths from `root`.
+    pub(crate) fn from(&self, root: usize) -> Rc<Shortest> {
+        let mut found = self.found.borrow_mut();
+        found.entry(root).or_insert_with(|| Rc::new(self.graph.shortest(root))).clone()
+    }
 }
 
 /// What a relay adds to the cost of a path, in microseconds: its own CPU and queue. A relayed path must be better
@@ -100,7 +120,7 @@ impl Graph {
     }
 
     /// Dijkstra's algorithm; of equal paths the one with fewer hops, then with the lower last relay.
-    pub(crate) fn shortest(&self, root: usize) -> Shortest {
+    fn shortest(&self, root: usize) -> Shortest {
         let count = self.names.len();
         let mut best: Vec<Option<(u64, u32, usize)>> = vec![None; count];
         let mut settled = vec![false; count];

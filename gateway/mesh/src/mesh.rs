@@ -238,7 +238,8 @@ impl Mesh {
     /// The next message for a link, made from what is known at this moment.
     pub fn poll_transmit(&mut self, link: LinkId) -> Option<Vec<u8>> {
         let message = self.flood.poll_transmit(link);
-        if message.is_none() && self.leave_by.is_some() && !self.flood.owes_own(link) {
+        // The farewell was the last that this link had to carry.
+        if self.leave_by.is_some() && !self.flood.owes_own(link) {
             self.close(link, CloseReason::Leaving, self.now);
         }
         message

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use weave_model::{Neighbour, PeerName, PeerRoute, Routes, ShortId};
 
+use crate::graph::Forest;
 use crate::records::Records;
 use crate::routes::{Path, paths};
 use crate::short_ids::ShortIds;
@@ -74,6 +75,7 @@ impl Picture {
         self.run += 1;
         let local = self.routes.local;
         let graph = records.graph();
+        let forest = Forest::of(&graph);
         let route = |(peer, path): (PeerName, Path)| {
             let record = records.get(peer)?.record();
             let Path { next_hop, alternate, via, rtt, mtu } = path;
@@ -85,9 +87,9 @@ impl Picture {
             version: self.routes.version,
             local,
             local_short_id: short_ids.own(),
-            peers: paths(&graph, local).into_iter().filter_map(route).collect(),
+            peers: paths(&forest, local).into_iter().filter_map(route).collect(),
             neighbours,
-            trees: trees(&graph, local),
+            trees: trees(&forest, local),
         };
         if routes == *self.routes {
             return None;

@@ -1,11 +1,12 @@
 //! Paths to every peer, each with an alternate that cannot loop.
 
 use std::collections::BTreeMap;
+use std::rc::Rc;
 use std::time::Duration;
 
 use weave_model::PeerName;
 
-use crate::graph::{Graph, Shortest};
+use crate::graph::{Forest, Graph, Shortest};
 
 /// How a peer is reached over the graph.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,11 +27,12 @@ pub(crate) struct Path {
 ///
 /// Every peer follows its own shortest path, and every hop of it comes nearer by the cost of a link: so a datagram
 /// that follows `next_hop` from peer to peer arrives, when all know the same graph.
-pub(crate) fn paths(graph: &Graph, local: PeerName) -> BTreeMap<PeerName, Path> {
+pub(crate) fn paths(forest: &Forest<'_>, local: PeerName) -> BTreeMap<PeerName, Path> {
+    let graph = forest.graph;
     let Some(local) = graph.index(local) else { return BTreeMap::new() };
-    let own = graph.shortest(local);
-    let neighbours: BTreeMap<usize, Shortest> =
-        graph.links(local).iter().map(|link| (link.to, graph.shortest(link.to))).collect();
+    let own = forest.from(local);
+    let neighbours: BTreeMap<usize, Rc<Shortest>> =
+        graph.links(local).iter().map(|link| (link.to, forest.from(link.to))).collect();
     own.order
         .iter()
         .filter(|&&to| to != local)
@@ -68,7 +70,7 @@ fn walk(graph: &Graph, own: &Shortest, to: usize) -> Option<Path> {
 fn alternate(
     graph: &Graph,
     own: &Shortest,
-    neighbours: &BTreeMap<usize, Shortest>,
+    neighbours: &BTreeMap<usize, Rc<Shortest>>,
     next_hop: usize,
     to: usize,
 ) -> Option<usize> {

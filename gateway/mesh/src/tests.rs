@@ -11,10 +11,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use proptest::prelude::*;
-use weave_model::PeerName;
+use weave_model::{PeerName, Tree};
 
-use crate::routes::paths;
-use crate::trees::trees;
+use crate::graph::Forest;
+use crate::routes::Path;
 use crate::{Edge, Graph};
 
 type Claims = BTreeMap<PeerName, BTreeMap<PeerName, Edge>>;
@@ -30,6 +30,14 @@ fn edge(millis: u64) -> Edge {
 
 fn graph(claims: &Claims) -> Graph {
     Graph::new(claims.iter().map(|(peer, edges)| (*peer, edges)))
+}
+
+fn paths(graph: &Graph, local: PeerName) -> BTreeMap<PeerName, Path> {
+    crate::routes::paths(&Forest::of(graph), local)
+}
+
+fn trees(graph: &Graph, local: PeerName) -> BTreeMap<PeerName, Tree> {
+    crate::trees::trees(&Forest::of(graph), local)
 }
 
 /// Links as `(one, other, round trip in ms)`, claimed by both ends.
@@ -102,6 +110,63 @@ fn large_networks_share_one_tree() {
     for root in [0, 1, 50, 99] {
         assert_eq!(flood(&graph, peer(root)).len(), 100);
     }
+}
+
+/// Of two relays the alternate that is nearer is taken, also when it costs more than the path itself.
+#[test]
+fn the_nearest_alternate_is_taken() {
+    let links =
+        [(0, 9, 1), (9, 8, 1), (0, 1, 30), (1, 8, 30), (0, 2, 10), (2, 8, 10), (0, 3, 20), (3, 8, 20)];
+    let path = &paths(&graph(&claims(10, &links)), peer(0))[&peer(8)];
+    assert_eq!((path.next_hop, path.alternate), (peer(9), Some(peer(2))));
+}
+
+/// Neighbour 2 is nearer but leads through the next hop, which may be what died; 3 goes its own way.
+#[test]
+fn an_alternate_that_avoids_the_next_hop_is_better() {
+    let links = [(0, 1, 5), (1, 8, 5), (0, 2, 6), (2, 1, 2), (0, 3, 20), (3, 8, 20)];
+    let path = &paths(&graph(&claims(9, &links)), peer(0))[&peer(8)];
+    assert_eq!((path.next_hop, path.alternate), (peer(1), Some(peer(3))));
+}
+
+#[test]
+fn of_two_measurements_the_worse_counts() {
+    let mut claims = claims(3, &[(0, 1, 10), (1, 2, 10)]);
+    let worse = Edge { rtt: Duration::from_millis(50), mtu: 900 };
+    claims.get_mut(&peer(1)).unwrap().insert(peer(2), worse);
+    for (from, to) in [(0, 2), (2, 0)] {
+        let path = &paths(&graph(&claims), peer(from))[&peer(to)];
+        assert_eq!((path.rtt, path.mtu), (Duration::from_millis(60), 900));
+    }
+}
+
+#[test]
+fn small_networks_have_a_tree_for_each_root() {
+    // In a ring of four each root's tree leaves out the far link, and no two roots the same.
+    let ring = graph(&claims(4, &[(0, 1, 5), (1, 2, 5), (2, 3, 5), (3, 0, 5)]));
+    for root in 0..4 {
+        let children = |at: u16| trees(&ring, peer(at))[&peer(root)].children.clone();
+        assert_eq!(children(root).len(), 2);
+        assert_eq!(flood(&ring, peer(root)).len(), 4);
+    }
+}
+
+/// A full mesh of 100, in which one peer is nearest to all: it is the centre, and yet sends only some copies itself.
+#[test]
+fn the_centre_of_a_large_network_is_central_and_spared() {
+    let mut links = Vec::new();
+    for one in 0..100u16 {
+        links.extend((one + 1..100).map(|other| (one, other, if one == 37 || other == 37 { 2 } else { 40 })));
+    }
+    let mesh = graph(&claims(100, &links));
+    let most = |root: u16| (0..100).map(|n| trees(&mesh, peer(n))[&peer(root)].children.len()).max().unwrap();
+    assert_eq!(flood(&mesh, peer(5)).len(), 100);
+    // Hung up at another root the centre has one child more, its former parent's side.
+    assert!(most(5) <= 16, "{}", most(5));
+    assert_eq!(trees(&mesh, peer(37))[&peer(37)].children.len(), 16);
+    // A star has no choice.
+    let star: Vec<_> = (1..100).map(|n| (0, n, 5)).collect();
+    assert_eq!(flood(&graph(&claims(100, &star)), peer(50)).len(), 100);
 }
 
 proptest! {
