@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
 use std::net::UdpSocket;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -171,12 +172,21 @@ impl Datapath {
     fn spawn(
         &mut self,
         name: String,
-        drive: impl FnOnce() -> io::Result<()> + Send + 'static,
+        mut drive: impl FnMut() -> io::Result<()> + Send + 'static,
     ) -> io::Result<()> {
         let label = name.clone();
         let run = move || {
-            if let Err(error) = drive() {
-                tracing::error!(thread = label, %error, "a datapath thread has ended");
+            // A panic is our fault and costs the packets in hand, never the threads (invariant: remote input does not
+            // end the gateway). What it leaves behind are buffers that the next packet overwrites.
+            loop {
+                match catch_unwind(AssertUnwindSafe(&mut drive)) {
+                    Ok(Ok(())) => break,
+                    Ok(Err(error)) => {
+                        tracing::error!(thread = label, %error, "a datapath thread has ended");
+                        break;
+                    }
+                    Err(_) => tracing::error!(thread = label, "a datapath thread panicked and goes on"),
+                }
             }
         };
         self.threads.push(std::thread::Builder::new().name(name).spawn(run)?);

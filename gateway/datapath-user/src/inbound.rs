@@ -258,7 +258,7 @@ fn initiator<'a>(
             match relayed.map(|from| scene.snapshot.peer(from).and_then(|peer| scene.snapshot.way(peer))) {
                 Some(Some(way)) => out.message(&way, reply),
                 Some(None) => {}
-                None => out.forward(source.from, reply, reply.len()),
+                None => out.answer(source.from, reply),
             }
             Err(DropReason::Handshake)
         }

@@ -81,6 +81,11 @@ impl Outgoing {
         self.counters.sent(self.port.send(to, bytes, stride));
     }
 
+    /// Answers somebody who is not known yet.
+    pub(crate) fn answer(&mut self, to: SocketAddr, datagram: &[u8]) {
+        self.counters.sent(self.port.send(to, datagram, datagram.len()));
+    }
+
     /// Sends everything.
     pub(crate) fn flush(&mut self) {
         self.trains.flush(&self.port, &self.counters);

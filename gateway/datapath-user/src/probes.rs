@@ -27,6 +27,8 @@ const SLOW: Duration = Duration::from_secs(1);
 const PATIENCE: Duration = Duration::from_millis(100);
 /// The same before any round trip is known.
 const FIRST_PATIENCE: Duration = Duration::from_secs(1);
+/// Who looks this late at a deadline was not running, and looks again after as long.
+const LATE: Duration = Duration::from_millis(30);
 /// Unanswered in a row until the path is dead.
 const MISSES: u32 = 3;
 /// Small probes for each padded one.
@@ -67,7 +69,7 @@ pub(crate) struct Prober {
     sequence: u16,
     sent: VecDeque<Sent>,
     /// The small probe whose deadline runs.
-    pending: Option<(u16, Instant)>,
+    pending: Option<Pending>,
     misses: u32,
     life: Life,
     rtt: Option<Duration>,
@@ -76,6 +78,14 @@ pub(crate) struct Prober {
     transmits: VecDeque<Transmit>,
     reported: Option<(Report, Instant)>,
     urgent: bool,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Pending {
+    sequence: u16,
+    deadline: Instant,
+    /// Whether the deadline was put off because we looked late.
+    put_off: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -107,7 +117,14 @@ impl Prober {
 
     /// Judges what is late and sends what is due; `busy` says that data flows.
     pub(crate) fn handle_timeout(&mut self, busy: bool, now: Instant) {
-        if self.pending.is_some_and(|(_, deadline)| deadline <= now) {
+        if let Some(pending) = &mut self.pending
+            && now >= pending.deadline + LATE
+            && !pending.put_off
+        {
+            // This machine was busy elsewhere: the answer may lie unread.
+            (pending.deadline, pending.put_off) = (now + LATE, true);
+        }
+        if self.pending.is_some_and(|pending| pending.deadline <= now) {
             self.pending = None;
             self.misses += 1;
             if self.misses >= MISSES && self.life != Life::Dead {
@@ -130,7 +147,7 @@ impl Prober {
         if let Some(size) = self.wanted_size() {
             // With a small one beside it: only when that is answered the size is to blame.
             let companion = match self.pending {
-                Some((pending, _)) => pending,
+                Some(pending) => pending.sequence,
                 None => self.send_small(busy, now),
             };
             let sequence = self.send(Some(size), now);
@@ -147,7 +164,7 @@ impl Prober {
     pub(crate) fn handle_reply(&mut self, sequence: u16, now: Instant) {
         let Some(at) = self.sent.iter().position(|s| s.sequence == sequence) else { return };
         let Some(sent) = self.sent.remove(at) else { return };
-        if self.pending.is_some_and(|(pending, _)| pending == sequence) {
+        if self.pending.is_some_and(|pending| pending.sequence == sequence) {
             self.pending = None;
         }
         self.misses = 0;
@@ -207,7 +224,7 @@ impl Prober {
             Some(_) => self.sent.back().map(|sent| sent.at),
             None => self.mtu.deadline(self.patience()),
         };
-        let small = self.pending.map_or(self.next, |(_, deadline)| deadline);
+        let small = self.pending.map_or(self.next, |pending| pending.deadline);
         padded.map_or(small, |padded| padded.min(small))
     }
 
@@ -236,13 +253,13 @@ impl Prober {
     /// The size to try now. A dead path is asked nothing about sizes, and a small probe under way is answered first.
     fn wanted_size(&self) -> Option<u16> {
         let last = self.sent.back().map(|sent| sent.sequence);
-        let fresh = self.pending.is_none_or(|(pending, _)| Some(pending) == last);
+        let fresh = self.pending.is_none_or(|pending| Some(pending.sequence) == last);
         self.mtu.wanted().filter(|_| self.life == Life::Alive && fresh)
     }
 
     fn send_small(&mut self, busy: bool, now: Instant) -> u16 {
         let sequence = self.send(None, now);
-        self.pending = Some((sequence, now + self.patience()));
+        self.pending = Some(Pending { sequence, deadline: now + self.patience(), put_off: false });
         self.next = now + self.interval(busy);
         sequence
     }

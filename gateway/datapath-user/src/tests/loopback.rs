@@ -3,12 +3,15 @@
 use std::net::{Ipv4Addr, UdpSocket};
 use std::time::{Duration, Instant};
 
+use boringtun::noise::{Tunn, TunnResult};
+use boringtun::x25519::{PublicKey, StaticSecret};
 use weave_wire::{Cut, Envelope, Kind, Offload, classify};
 
-use super::node::{MTU, Network, Node, broadcast, host, unicast};
-use super::topology::relay_keys;
+use super::node::{Control, MTU, Network, Node, broadcast, host, unicast};
+use super::topology::{public_key, relay_keys};
 use super::{id, name, wait_until};
-use crate::{DropReason, PathStatus};
+use crate::socket::Port;
+use crate::{DropReason, PathStatus, bind};
 
 fn contains(haystack: &[u8], needle: &[u8]) -> bool {
     haystack.windows(needle.len()).any(|window| window == needle)
@@ -310,4 +313,62 @@ fn what_waits_for_a_session_is_bounded() {
     net[1].send(&last);
     net[3].receive_until(&last);
     assert_eq!(net[1].peer(3).waiting, 0);
+}
+
+#[test]
+fn every_datagram_of_a_train_is_classified() {
+    let net = Network::start(2, &[(1, 2)]);
+    let stranger = Port::new(bind(0, 1).unwrap().remove(0)).unwrap();
+    let kinds = [0x40, 0x41, 4, 0x42, 0x11, 0x20, 0x88, 0x43, 0x44];
+    let mut train = Vec::new();
+    for (at, kind) in kinds.iter().enumerate() {
+        let mut datagram = vec![*kind, 0, 0, 0];
+        datagram.resize(if at + 1 == kinds.len() { 50 } else { 200 }, 7);
+        train.extend(datagram);
+    }
+    let sent = stranger.send((Ipv4Addr::LOCALHOST, net[2].port).into(), &train, 200);
+    assert_eq!((sent.sent, stranger.cuts()), (kinds.len(), true));
+    wait_until("link control", || {
+        net[2].control.lock().unwrap().iter().map(|(_, _, b)| b.len()).sum::<usize>() == 850
+    });
+    let firsts =
+        |(_, stride, bytes): &Control| (*stride, bytes.chunks(*stride).map(|d| d[0]).collect::<Vec<_>>());
+    let runs: Vec<_> = net[2].control.lock().unwrap().iter().map(firsts).collect();
+    assert_eq!(runs, [(200, vec![0x40, 0x41]), (200, vec![0x42]), (200, vec![0x43, 0x44])]);
+    for reason in
+        [DropReason::UnknownSession, DropReason::EnvelopeSender, DropReason::Esp, DropReason::NotOurs]
+    {
+        assert_eq!(net[2].dropped(reason), 1, "{reason:?}");
+    }
+}
+
+#[test]
+fn a_flood_of_handshakes_is_answered_by_cookies() {
+    let net = Network::start(2, &[(1, 2)]);
+    let stranger = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    stranger.connect((Ipv4Addr::LOCALHOST, net[2].port)).unwrap();
+    stranger.set_nonblocking(true).unwrap();
+    let target = PublicKey::from(public_key(2));
+    let mut tunn = Tunn::new(StaticSecret::from([66; 32]), target, None, None, 1, None);
+    let mut message = [0; 256];
+    let mut cookie = None;
+    wait_until("cookie", || {
+        for _ in 0..100 {
+            let TunnResult::WriteToNetwork(initiation) = tunn.format_handshake_initiation(&mut message, true)
+            else {
+                panic!("an initiation")
+            };
+            stranger.send(initiation).unwrap();
+        }
+        let mut reply = [0; 256];
+        cookie = stranger.recv(&mut reply).ok().map(|length| reply[..length].to_vec());
+        cookie.is_some()
+    });
+    let cookie = cookie.unwrap();
+    assert_eq!((cookie.len(), cookie[0]), (64, 3));
+    assert!(net[2].dropped(DropReason::UnknownKey) >= 900 && net[2].dropped(DropReason::Handshake) >= 1);
+    // Meanwhile the session that is up carries on.
+    let frame = broadcast(1, b"undisturbed");
+    net[1].send(&frame);
+    net[2].receive_until(&frame);
 }

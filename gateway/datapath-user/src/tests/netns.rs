@@ -6,7 +6,7 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::time::{Duration, Instant};
 
-use site::{Network, Site};
+use site::{Network, Site, Underlay};
 
 use super::wait_until;
 use crate::PathStatus;
@@ -70,7 +70,7 @@ fn exercise(net: &Network) {
 
 #[test]
 fn two_sites_behind_one_link() {
-    let net = Network::start(2, 1500);
+    let net = Network::start(2, Underlay { v6: false, mtu: 1500 });
     exercise(&net);
     let status = net.sites[0].node().status();
     assert!(matches!(status.peers[0].path, PathStatus::Direct { .. }));
@@ -78,7 +78,7 @@ fn two_sites_behind_one_link() {
 
 #[test]
 fn two_sites_behind_a_relay() {
-    let net = Network::start(3, 1500);
+    let net = Network::start(3, Underlay { v6: false, mtu: 1500 });
     exercise(&net);
     let relay = net.sites[1].node().status();
     let (relayed, delivered) = (relay.totals.relayed, relay.totals.tap_written);
@@ -90,7 +90,7 @@ fn two_sites_behind_a_relay() {
 
 #[test]
 fn an_underlay_that_is_too_narrow_is_found_and_used() {
-    let net = Network::start(2, 1400);
+    let net = Network::start(2, Underlay { v6: false, mtu: 1400 });
     let peer = || net.sites[0].node().status().peers[0].mtu;
     // 1400 less IPv4, UDP, WireGuard and ours: 28 + 32 + 50.
     wait_until("path MTU", || (1290 - 8..=1290).contains(&peer()));
@@ -98,12 +98,25 @@ fn an_underlay_that_is_too_narrow_is_found_and_used() {
 }
 
 #[test]
+fn an_ipv6_underlay_carries_less_in_one_piece() {
+    let net = Network::start(3, Underlay { v6: true, mtu: 1500 });
+    let mtu = |of: &str| {
+        let status = net.sites[0].node().status();
+        status.peers.iter().find(|peer| peer.nickname == of).unwrap().mtu
+    };
+    // 20 bytes more than IPv4 takes: 48 + 32 + 50.
+    wait_until("path MTU", || (1370 - 8..=1370).contains(&mtu("peer2")));
+    exercise(&net);
+    // And the envelope's twelve.
+    wait_until("path MTU by the relay", || (1358 - 8..=1358).contains(&mtu("peer3")));
+}
+
+#[test]
 fn a_silent_link_is_left_and_found_again() {
-    let net = Network::start(2, 1500);
+    let net = Network::start(2, Underlay { v6: false, mtu: 1500 });
     ping(&net.sites[0], "10.32.0.2");
     let alive = || net.sites[0].node().status().peers[0].alive;
     wait_until("life", || alive() == Some(true));
-    // Nothing is refused, nothing passes: only probes notice.
     net.sites[1].run("ip link set left down");
     wait_until("death", || alive() == Some(false));
     net.sites[1].run("ip link set left up");

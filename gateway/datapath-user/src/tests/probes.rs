@@ -181,6 +181,41 @@ fn a_refusal_by_the_kernel_needs_no_patience() {
 }
 
 #[test]
+fn a_machine_that_pauses_is_no_dead_path() {
+    let mut path = Path::new(MS);
+    path.run(Duration::from_secs(1));
+    for pause in [150, 400, 900, 2_000] {
+        for _ in 0..20 {
+            path.run(Duration::from_millis(60));
+            // Nobody runs; then the timers do before the answers are read.
+            path.now += Duration::from_millis(pause);
+            for _ in 0..3 {
+                path.prober.handle_timeout(path.busy, path.now);
+                path.drain();
+            }
+        }
+    }
+    assert!(path.reports.iter().all(|(_, r)| r.alive), "{:?}", path.reports);
+    path.open = false;
+    path.run(Duration::from_secs(1));
+    assert_eq!(path.prober.life(), Life::Dead);
+}
+
+#[test]
+fn loss_is_not_taken_for_narrowness() {
+    let mut path = Path::new(MS);
+    path.run(Duration::from_secs(1));
+    for round in 0..400 {
+        // A third of the time nothing passes at all.
+        path.open = round % 3 != 0;
+        path.run(Duration::from_millis(130));
+    }
+    path.open = true;
+    path.run(Duration::from_secs(1));
+    assert_eq!(path.prober.mtu(), Some(OVERLAY));
+}
+
+#[test]
 fn reports_of_round_trips_are_rare() {
     let mut path = Path::new(10 * MS);
     path.run(Duration::from_secs(5));

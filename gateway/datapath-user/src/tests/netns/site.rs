@@ -1,13 +1,13 @@
 //! A row of network namespaces, each with an underlay address, a bridge, a TAP in it, and a datapath.
 //!
 //! ```text
-//!   site 1 ══ site 2 ══ site 3     underlay 10.98.n.0/30, veth `right` to `left`; no site forwards IP packets
+//!   site 1 ══ site 2 ══ site 3     underlay 10.98.n.0/30 or fd98:n::/64, veth `right` to `left`; no site forwards IP packets
 //!   overlay 10.32.0.n/24 and fd00:32::n/64 on every site's bridge
 //! ```
 
 use std::collections::BTreeMap;
 use std::fs::File;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -28,6 +28,24 @@ pub(super) struct Network {
     pub(super) sites: Vec<Site>,
 }
 
+/// What the sites are joined by.
+#[derive(Clone, Copy)]
+pub(super) struct Underlay {
+    pub(super) v6: bool,
+    /// The largest IP packet it carries.
+    pub(super) mtu: u16,
+}
+
+impl Underlay {
+    fn address(self, wire: u16, host: u16) -> IpAddr {
+        if self.v6 {
+            IpAddr::from([0xfd98, wire, 0, 0, 0, 0, 0, host])
+        } else {
+            IpAddr::from([10, 98, wire as u8, host as u8])
+        }
+    }
+}
+
 /// One namespace; removed when dropped.
 pub(super) struct Site {
     namespace: String,
@@ -35,20 +53,22 @@ pub(super) struct Site {
 }
 
 impl Network {
-    /// Builds the row, whose underlay carries packets of `underlay` bytes, and waits for its sessions.
-    pub(super) fn start(count: u16, underlay: u16) -> Network {
+    /// Builds the row and waits for its sessions.
+    pub(super) fn start(count: u16, underlay: Underlay) -> Network {
         static ROWS: AtomicUsize = AtomicUsize::new(0);
         let row = format!("wdu{}-{}", std::process::id(), ROWS.fetch_add(1, Ordering::Relaxed));
         let mut sites: Vec<Site> = (1..=count).map(|number| Site::new(format!("{row}-{number}"))).collect();
         for (at, pair) in sites.windows(2).enumerate() {
             let (one, other) = (&pair[0], &pair[1]);
-            let wire = at + 1;
+            let (wire, mtu) = (at as u16 + 1, underlay.mtu);
+            let (prefix, nodad) = if underlay.v6 { (64, " nodad") } else { (30, "") };
+            let address = |host| format!("{}/{prefix}", underlay.address(wire, host));
             one.run(&format!(
-                "ip link add right mtu {underlay} type veth peer name left mtu {underlay} netns {}",
+                "ip link add right mtu {mtu} type veth peer name left mtu {mtu} netns {}",
                 other.namespace
             ));
-            one.run(&format!("ip addr add 10.98.{wire}.1/30 dev right"));
-            other.run(&format!("ip addr add 10.98.{wire}.2/30 dev left"));
+            one.run(&format!("ip addr add {} dev right{nodad}", address(1)));
+            other.run(&format!("ip addr add {} dev left{nodad}", address(2)));
             one.run("ip link set right up");
             other.run("ip link set left up");
         }
@@ -58,7 +78,7 @@ impl Network {
         let links: Vec<(u16, u16)> = (1..count).map(|number| (number, number + 1)).collect();
         let topology = Topology::new(&links);
         for (number, site) in (1..=count).zip(&sites) {
-            let at = |wire: u16, host: u16| SocketAddr::from(([10, 98, wire as u8, host as u8], PORT));
+            let at = |wire: u16, host: u16| SocketAddr::new(underlay.address(wire, host), PORT);
             let remotes = BTreeMap::from([
                 (number + 1, at(number, 2)),
                 (number.wrapping_sub(1), at(number.wrapping_sub(1), 1)),
