@@ -166,7 +166,8 @@ fn start_logging(global: &Global) {
         (true, _) => "error",
         (false, 0) => "warn,russh=error",
         (false, 1) => "warn,weave_provisioner=debug,cloud_lab=debug,netlab=debug,russh=error",
-        (false, _) => "debug",
+        // The SSH library's own debug lines show what travels inside.
+        (false, _) => "debug,russh=info",
     };
     // A second call in one process (tests) keeps the first subscriber.
     let _ = tracing_subscriber::fmt()

@@ -20,8 +20,10 @@ use crate::verify::{Gateway, Ping, parse_pings, parse_state, pings_command, stat
 const CONNECT_LIMIT: Duration = Duration::from_secs(10);
 /// A question that a host answers from memory.
 const ASK_LIMIT: Duration = Duration::from_secs(20);
-/// The gateway's program over a slow line: 30 MB at 2 Mbit/s.
-const PUT_LIMIT: Duration = Duration::from_secs(120);
+/// A small file with its fsync; large ones get a second more for each [`SLOWEST_LINE`] bytes.
+const PUT_LIMIT: Duration = Duration::from_secs(30);
+/// One megabit per second: slower lines are not worth a gateway.
+const SLOWEST_LINE: usize = 128 << 10;
 /// A stop, which may take [`TimeoutStopSec`](crate::install), and a start until ready.
 const SERVICE_LIMIT: Duration = Duration::from_secs(60);
 
@@ -176,7 +178,8 @@ impl Remote for SshRemote {
 
     async fn put(&self, host: &str, file: &WantedFile, content: &Content) -> Result<(), RemoteError> {
         let command = put_command(file, content.checksum());
-        self.run(host, &format!("writing {}", file.path), &command, content.bytes(), PUT_LIMIT).await?;
+        let limit = PUT_LIMIT + Duration::from_secs((content.bytes().len() / SLOWEST_LINE) as u64);
+        self.run(host, &format!("writing {}", file.path), &command, content.bytes(), limit).await?;
         Ok(())
     }
 

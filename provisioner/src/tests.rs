@@ -5,6 +5,7 @@ mod engine;
 mod journal;
 mod plan;
 mod quote;
+mod render;
 mod ssh_netns;
 mod state;
 mod world;

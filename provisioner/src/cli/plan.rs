@@ -1,6 +1,7 @@
 //! `weave-provision plan`: what `up` would do.
 
 use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::Context as _;
 use cloud_core::Cloud;
@@ -12,6 +13,9 @@ use crate::observe::observe;
 use crate::plan::Plan;
 use crate::progress::Progress;
 use crate::remote::SshRemote;
+
+/// A question and its answer take seconds at worst; more is the clock.
+const MOST_SKEW: u64 = 60;
 
 pub(super) async fn run(global: &Global, wanted: &Wanted) -> Result<u8, Failure> {
     let context = Context::open(global)?;
@@ -39,6 +43,15 @@ pub(super) async fn compute(
         .with_context(|| format!("cannot observe what fleet {} has in the cloud", context.name))?;
     for (host, error) in silent {
         progress.line(&format!("{host} did not tell its state: {:#}", anyhow::Error::new(error)));
+    }
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    for (host, facts) in &observed.facts {
+        let skew = facts.clock.abs_diff(now);
+        if skew > MOST_SKEW {
+            progress.line(&format!(
+                "{host}: its clock is {skew} s off; logs will not line up, start an NTP client there"
+            ));
+        }
     }
     let files = desired.files(&context.vault, context.saved.as_ref(), &address_book(&observed.cloud))?;
     Ok(Plan::new(&desired.fleet, &files, &observed))
