@@ -128,7 +128,7 @@ impl Reporter {
         routes: &Routes,
         names: &Names,
     ) -> Vec<Path> {
-        let others = records.iter().filter(|record| record.peer != self.local);
+        let others = records.iter().filter(|record| record.peer != self.local && !record.leaving);
         others
             .map(|record| {
                 let route = routes.peers.get(&record.peer);
@@ -139,9 +139,16 @@ impl Reporter {
                     (Some(_), true) => PathKind::Direct,
                     (Some(_), false) => PathKind::Relay,
                 };
+                let session = self.session(record.peer);
                 let reason = match kind {
+                    PathKind::Direct if session.as_ref().is_some_and(|s| !s.alive) => {
+                        "its probes have no answer".to_owned()
+                    }
                     PathKind::Direct => String::new(),
-                    _ => why_not_direct(record, links, routes),
+                    PathKind::Relay if routes.neighbours.contains_key(&record.peer) => {
+                        "the direct path is slower or dead".to_owned()
+                    }
+                    PathKind::Relay | PathKind::None => why_not_direct(record, links),
                 };
                 Path {
                     peer: record.peer.to_string(),
@@ -149,7 +156,7 @@ impl Reporter {
                     kind,
                     via,
                     reason,
-                    session: self.session(record.peer),
+                    session,
                 }
             })
             .collect()
@@ -284,10 +291,7 @@ fn refusal(refusal: &weave_peering::Refusal) -> Connection {
 }
 
 /// Why frames for a peer take no direct path.
-fn why_not_direct(record: &Record, links: &[weave_mesh::Connection], routes: &Routes) -> String {
-    if routes.neighbours.contains_key(&record.peer) {
-        return "the relayed path is faster".to_owned();
-    }
+fn why_not_direct(record: &Record, links: &[weave_mesh::Connection]) -> String {
     let of_peer = |c: &&weave_mesh::Connection| {
         c.peer == Some(record.peer)
             || record.endpoints.iter().any(|endpoint| endpoint.to_string() == c.remote)

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use weave_model::{Neighbour, PeerName, PeerRoute, Routes, ShortId};
 
 use crate::graph::Forest;
+use crate::originate::FAILURE_INTERVAL;
 use crate::records::Records;
 use crate::routes::{Path, paths};
 use crate::short_ids::ShortIds;
@@ -29,6 +30,7 @@ pub(crate) struct Picture {
     /// When the routes are to be computed.
     due: Option<Instant>,
     changed: Option<Instant>,
+    computed: Option<Instant>,
     /// Computations since it was quiet.
     run: usize,
 }
@@ -43,7 +45,7 @@ impl Picture {
             neighbours: BTreeMap::new(),
             trees: BTreeMap::new(),
         };
-        Picture { routes: Arc::new(routes), due: None, changed: None, run: 0 }
+        Picture { routes: Arc::new(routes), due: None, changed: None, computed: None, run: 0 }
     }
 
     /// Something the routes follow from has changed.
@@ -55,9 +57,9 @@ impl Picture {
         self.due.get_or_insert(now + WAITS[self.run.min(WAITS.len() - 1)]);
     }
 
-    /// What failed must not be used for a moment longer.
+    /// Something failed that must not be used any longer than it takes to group such failures.
     pub(crate) fn hurry(&mut self, now: Instant) {
-        self.due = Some(now);
+        self.due = Some(self.computed.map_or(now, |at| now.max(at + FAILURE_INTERVAL)));
     }
 
     pub(crate) fn due_at(&self) -> Option<Instant> {
@@ -70,8 +72,9 @@ impl Picture {
         records: &Records,
         short_ids: &ShortIds,
         neighbours: BTreeMap<PeerName, Neighbour>,
+        now: Instant,
     ) -> Option<Arc<Routes>> {
-        self.due = None;
+        (self.due, self.computed) = (None, Some(now));
         self.run += 1;
         let local = self.routes.local;
         let graph = records.graph();
@@ -83,11 +86,21 @@ impl Picture {
             let (nickname, wireguard_key) = (record.nickname.clone(), record.wireguard_key);
             Some((peer, PeerRoute { short_id, nickname, wireguard_key, next_hop, alternate, via, rtt, mtu }))
         };
+        let mut peers: BTreeMap<PeerName, PeerRoute> =
+            paths(&forest, local).into_iter().filter_map(route).collect();
+        // A neighbour whose probes fail at all its links is in nobody's graph. Without a route nobody would probe it
+        // again, and it would stay dead for as long as its links stand.
+        for (peer, Neighbour { rtt, mtu, .. }) in &neighbours {
+            if !peers.contains_key(peer) {
+                let link = Path { next_hop: *peer, alternate: None, via: Vec::new(), rtt: *rtt, mtu: *mtu };
+                peers.extend(route((*peer, link)));
+            }
+        }
         let routes = Routes {
             version: self.routes.version,
             local,
             local_short_id: short_ids.own(),
-            peers: paths(&forest, local).into_iter().filter_map(route).collect(),
+            peers,
             neighbours,
             trees: trees(&forest, local),
         };

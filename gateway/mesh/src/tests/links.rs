@@ -269,3 +269,25 @@ fn an_idle_network_publishes_no_routes() {
     }
     assert!(count(&network, 2, routes) <= before + 1);
 }
+
+#[test]
+fn a_neighbour_that_nobody_gets_frames_to_is_still_probed() {
+    let mut network = Network::of(3);
+    network.link(1, 2);
+    network.link(2, 3);
+    network.seconds(5);
+    for one in [1, 3] {
+        network.report(one, 2, false, 1);
+        network.report(2, one, false, 1);
+    }
+    network.seconds(5);
+    assert!(network.routes(1).trees.get(&peer(2)).is_none(), "no tree leads there");
+    assert_eq!(network.routes(1).peers[&peer(2)].next_hop, peer(2), "but probes do");
+    assert_eq!(network.reached(1), [2]);
+    for one in [1, 3] {
+        network.report(one, 2, true, 1);
+        network.report(2, one, true, 1);
+    }
+    network.seconds(5);
+    assert_eq!((network.reached(1), network.reached(2)), (vec![2, 3], vec![1, 3]));
+}
