@@ -83,14 +83,14 @@ impl Fleet {
         limit: Duration,
         mut condition: impl FnMut(&Status) -> bool,
     ) -> anyhow::Result<Status> {
-        let mut last = None;
+        let mut last = String::new();
         wait_for(what, limit, || {
             let (code, status) = self.status()?;
+            last = format!("exit status {code}\n{status}");
             let holds = code == 0 && condition(&status);
-            last = Some(status.clone());
             Ok(holds.then_some(status))
         })
-        .with_context(|| format!("the last status: {last:#?}"))
+        .with_context(|| format!("the last status, {last}"))
     }
 
     /// The lab that plays the clouds.

@@ -1,5 +1,7 @@
 //! What `weave-provision status --json` prints, read strictly: exactly the documented fields, no more and no fewer.
 
+use std::fmt;
+
 use anyhow::{Context as _, bail, ensure};
 use serde_json::{Map, Value};
 
@@ -44,6 +46,18 @@ pub struct Pair {
     pub mtu: Option<u64>,
     /// Whether the ping came back.
     pub ok: bool,
+}
+
+impl fmt::Display for Status {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for gateway in &self.gateways {
+            writeln!(f, "{} {}", gateway.host, gateway.state)?;
+        }
+        for Pair { from, to, path, via, rtt_ms, mtu, ok } in &self.pairs {
+            writeln!(f, "{from} → {to}: ok={ok} path={path:?} via={via:?} rtt={rtt_ms:?} mtu={mtu:?}")?;
+        }
+        Ok(())
+    }
 }
 
 impl Status {

@@ -1,0 +1,136 @@
+//! Gateways stop, restart and lose their cable while endpoints ping each other ten times a second.
+
+use std::time::Duration;
+
+use anyhow::ensure;
+use multi_dc_tests::{Fleet, HOSTS, Pair, Pings, Replies, Status, attach_all, clock, within};
+use netlab::Cable;
+
+/// What the loss of a relay may cost.
+const RELAY_GAP: Duration = Duration::from_secs(2);
+
+/// What everything may take to be as before once the trouble is over.
+const HEALING: Duration = Duration::from_secs(10);
+
+#[test]
+fn a_relay_that_stops_is_replaced_within_two_seconds() -> anyhow::Result<()> {
+    let fleet = Fleet::up("relay")?;
+    fleet.explain(|fleet| {
+        let [aws, gcp, ..] = attach_all(fleet)?;
+        let status = fleet.wait_for_status("a relay in use", HEALING, Status::is_partial)?;
+        let relay = &status.pair("aws-1", "gcp-1")?.via[0];
+        let mut pings = Pings::start(&aws, &gcp)?;
+        fleet.gateway(relay, "stop")?;
+        pings.wait_for_steady(HEALING)?;
+        // It did not come back meanwhile: the other one carries.
+        let state = fleet.run_on(relay, &["systemctl", "is-active", "weave-gateway"])?;
+        ensure!(state.stdout.trim() == "inactive", "{state}");
+        report(&format!("stop of relay {relay}"), pings.stop()?, RELAY_GAP)?;
+        // Who left is missed by `status`, which still reports the others.
+        let (code, status) = fleet.status()?;
+        let silent = |pair: &Pair| pair.from == *relay || pair.to == *relay;
+        ensure!(code == 3 && status.pairs.iter().all(|pair| pair.ok != silent(pair)), "{code}\n{status}");
+        fleet.gateway(relay, "start")?;
+        fleet.wait_for_status("all as before", HEALING, Status::is_partial).map(drop)
+    })?;
+    fleet.down()
+}
+
+#[test]
+fn a_site_that_is_cut_off_disturbs_nobody_and_is_back_within_ten_seconds() -> anyhow::Result<()> {
+    let fleet = Fleet::up("cut")?;
+    fleet.explain(|fleet| {
+        let [aws, gcp, first, second] = attach_all(fleet)?;
+        let lab = fleet.lab()?;
+        let others = [(aws, first), (second, aws), (first, second)];
+        let mut pings: Vec<Pings> =
+            others.iter().map(|(from, to)| Pings::start(from, to)).collect::<anyhow::Result<_>>()?;
+        let mut to_gcp = Pings::start(&aws, &gcp)?;
+
+        lab.cut(Cable::of("gcp"))?;
+        let cut = clock()?;
+        within("the end of the outage", 2 * outage()?, || Ok(clock()? - cut >= outage()?))?;
+        lab.heal(Cable::of("gcp"))?;
+        let healed = clock()?;
+        to_gcp.wait_for_steady(HEALING)?;
+        let status = fleet.wait_for_status("all pairs after the cut", HEALING, Status::all_ok)?;
+        let back = clock()? - healed;
+        ensure!(back <= HEALING, "all pairs work again only after {back:?}:\n{status}");
+
+        let to_gcp = to_gcp.stop()?;
+        let first_back = to_gcp.0.iter().find(|reply| reply.at > healed).map(|reply| reply.at - healed);
+        eprintln!(
+            "cut for {:?}; gcp answers {first_back:?} after the heal, all ok after {back:?}",
+            healed - cut
+        );
+        let silent = to_gcp.between(cut + Duration::from_secs(1), healed);
+        ensure!(silent.0.is_empty(), "gcp was not cut off: {silent:?}");
+        for pings in &mut pings {
+            pings.wait_for_more(5, HEALING)?;
+        }
+        for (pings, (from, to)) in pings.into_iter().zip(&others) {
+            let replies = pings.stop()?;
+            let (lost, repeated) = (replies.lost(), replies.repeated());
+            ensure!((lost, repeated) == (0, 0), "{} → {}: {lost} lost, {repeated} twice", from.host, to.host);
+        }
+        Ok(())
+    })?;
+    fleet.down()
+}
+
+/// A minute shows more than twenty seconds do; set it where there is time.
+fn outage() -> anyhow::Result<Duration> {
+    let seconds = match std::env::var("WEAVE_TEST_OUTAGE_SECONDS") {
+        Ok(text) => text.parse()?,
+        Err(_) => 20,
+    };
+    Ok(Duration::from_secs(seconds))
+}
+
+/// Two relays that leave and come back in turn never leave the others without a path.
+#[test]
+fn relays_that_come_and_go_in_turn_are_never_missed() -> anyhow::Result<()> {
+    let fleet = Fleet::up("turns")?;
+    fleet.explain(|fleet| {
+        let [aws, gcp, ..] = attach_all(fleet)?;
+        for round in 1..=6 {
+            let relay = HOSTS[2 + round % 2];
+            let mut pings = Pings::start(&aws, &gcp)?;
+            fleet.gateway(relay, "stop")?;
+            pings.wait_for_steady(HEALING)?;
+            fleet.gateway(relay, "start")?;
+            // The next to leave is the other one; this one must be able to stand in.
+            fleet.wait_for_status("all pairs again", HEALING, Status::all_ok)?;
+            pings.wait_for_steady(HEALING)?;
+            report(&format!("round {round}, {relay}"), pings.stop()?, RELAY_GAP)?;
+        }
+        Ok(())
+    })?;
+    fleet.down()
+}
+
+#[test]
+fn all_gateways_restart_at_once() -> anyhow::Result<()> {
+    let fleet = Fleet::up("restart")?;
+    fleet.explain(|fleet| {
+        let [aws, gcp, ..] = attach_all(fleet)?;
+        let mut pings = Pings::start(&aws, &gcp)?;
+        let begun = clock()?;
+        fleet.run_on_all(&HOSTS, &["systemctl", "restart", "weave-gateway"])?;
+        let restarted = clock()? - begun;
+        fleet.wait_for_status("all pairs after the restart", HEALING, Status::all_ok)?;
+        let took = clock()? - begun;
+        eprintln!("restarted in {restarted:?}; all pairs work after {took:?}");
+        ensure!(took < HEALING, "all pairs work again only after {took:?}");
+        pings.wait_for_steady(HEALING)?;
+        report("restart of all", pings.stop()?, HEALING)
+    })?;
+    fleet.down()
+}
+
+pub(crate) fn report(what: &str, replies: Replies, limit: Duration) -> anyhow::Result<()> {
+    let (gap, lost) = (replies.longest_gap(), replies.lost());
+    eprintln!("{what}: gap {gap:?}, {lost} of {} lost", replies.0.len());
+    ensure!(gap < limit, "{what}: nothing passed for {gap:?}");
+    Ok(())
+}
