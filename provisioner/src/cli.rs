@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use tokio::signal::unix::{SignalKind, signal};
 
 use crate::fleet::{CloudKind, Topology};
 
@@ -153,12 +154,26 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 async fn dispatch(cli: Cli) -> Result<u8, Failure> {
     let global = cli.global;
     match cli.command {
-        Command::Up(args) => up::run(&global, &args).await,
+        Command::Up(args) => interruptible(up::run(&global, &args)).await,
         Command::Plan(wanted) => plan::run(&global, &wanted).await,
         Command::Status => status::run(&global).await,
-        Command::Down(args) => down::run(&global, &args).await,
+        Command::Down(args) => interruptible(down::run(&global, &args)).await,
         Command::Ssh(args) => ssh::run(&global, &args).await,
     }
+}
+
+/// Ends a command early when the operator or the system asks, after clearing the terminal; what was begun stands in
+/// the journal.
+async fn interruptible(command: impl Future<Output = Result<u8, Failure>>) -> Result<u8, Failure> {
+    let signals = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()));
+    let (Ok(mut interrupt), Ok(mut terminate)) = signals else { return command.await };
+    let number = tokio::select! {
+        outcome = command => return outcome,
+        _ = interrupt.recv() => 2,
+        _ = terminate.recv() => 15,
+    };
+    let error = anyhow::anyhow!("interrupted; what was begun may be half done");
+    Err(Failure::new(error).with_hint("the same command again goes on from there").with_code(128 + number))
 }
 
 fn start_logging(global: &Global) {

@@ -17,6 +17,8 @@ use crate::fleet::{CloudKind, Fleet, Topology};
 pub struct FleetState {
     /// The format of this file; this program reads and writes 1.
     pub version: u32,
+    /// The fleet's name: its keys fit no other.
+    pub name: String,
     /// The clouds of the last `up`.
     pub clouds: Vec<CloudKind>,
     /// How the lab's sites reach each other.
@@ -39,6 +41,7 @@ pub struct HostRecord {
 impl FleetState {
     /// The state at the start of an `up`: what was remembered of the hosts that are still wanted.
     pub fn next(
+        name: &str,
         saved: Option<&FleetState>,
         clouds: Vec<CloudKind>,
         topology: Topology,
@@ -46,7 +49,7 @@ impl FleetState {
     ) -> FleetState {
         let mut hosts = saved.map(|saved| saved.hosts.clone()).unwrap_or_default();
         hosts.retain(|name, _| fleet.hosts.iter().any(|host| host.name == *name));
-        FleetState { version: 1, clouds, topology, hosts }
+        FleetState { version: 1, name: name.to_owned(), clouds, topology, hosts }
     }
 }
 

@@ -35,6 +35,12 @@ impl Context {
         let path = global.state.clone().unwrap_or_else(|| Path::new(STATE_ROOT).join(&global.name));
         let dir = StateDir::new(path);
         let saved = dir.fleet()?;
+        if let Some(other) = saved.as_ref().filter(|saved| saved.name != global.name) {
+            return Err(Failure::usage(
+                format!("{} belongs to fleet {}, not to {}", dir.path().display(), other.name, global.name),
+                format!("add --name {}, or name another directory with --state", other.name),
+            ));
+        }
         Ok(Context { vault: Vault::new(dir.clone()), dir, saved, name: global.name.clone() })
     }
 
@@ -52,8 +58,14 @@ impl Context {
         }
         clouds.sort();
         clouds.dedup();
-        let topology =
-            wanted.topology.or(self.saved.as_ref().map(|saved| saved.topology)).unwrap_or_default();
+        let before = self.saved.as_ref().map(|saved| saved.topology);
+        let topology = wanted.topology.or(before).unwrap_or_default();
+        if before.is_some_and(|before| before != topology) {
+            return Err(Failure::usage(
+                format!("the lab stands already, and its topology is not {}", topology.as_str()),
+                "a lab keeps its topology: `weave-provision down`, then `up` with the new one",
+            ));
+        }
         Ok((clouds, topology))
     }
 

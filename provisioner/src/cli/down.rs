@@ -24,9 +24,7 @@ pub(super) async fn run(global: &Global, args: &DownArgs) -> Result<u8, Failure>
         .await
         .with_context(|| format!("cannot observe what fleet {} has in the cloud", context.name))?;
     let plan = Plan::down(&observed);
-    if !global.json() {
-        plan::show(global, &plan)?;
-    }
+    plan::show_before_asking(global, &plan, args.yes)?;
     let something = !plan.steps.is_empty() || context.saved.is_some();
     if something
         && !args.yes

@@ -1,5 +1,6 @@
 //! `weave-provision plan`: what `up` would do.
 
+use std::io::{self, Write as _};
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -64,5 +65,17 @@ pub(super) fn show(global: &Global, plan: &Plan) -> Result<(), Failure> {
         print(&format!("{value}\n"))
     } else {
         print(&plan.render())
+    }
+}
+
+/// Prints a plan before it is confirmed. With `--output json`, stdout is kept for the one result at the end.
+pub(super) fn show_before_asking(global: &Global, plan: &Plan, yes: bool) -> Result<(), Failure> {
+    match (global.json(), yes) {
+        (false, _) => show(global, plan),
+        (true, true) => Ok(()),
+        (true, false) => {
+            io::stderr().write_all(plan.render().as_bytes()).context("while showing the plan")?;
+            Ok(())
+        }
     }
 }

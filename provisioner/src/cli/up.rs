@@ -29,9 +29,7 @@ pub(super) async fn run(global: &Global, args: &UpArgs) -> Result<u8, Failure> {
     let remote = Arc::new(SshRemote::new(cloud.clone(), context.vault.clone()));
     let progress = Progress::new(global.quiet);
     let plan = plan::compute(&context, &desired, &cloud, &remote, &progress).await?;
-    if !global.json() {
-        plan::show(global, &plan)?;
-    }
+    plan::show_before_asking(global, &plan, args.yes)?;
     if !plan.steps.is_empty()
         && !args.yes
         && let Err(refused) = confirm("apply")
@@ -40,7 +38,7 @@ pub(super) async fn run(global: &Global, args: &UpArgs) -> Result<u8, Failure> {
         return Err(refused);
     }
 
-    let mut state = FleetState::next(context.saved.as_ref(), clouds, topology, &desired.fleet);
+    let mut state = FleetState::next(&context.name, context.saved.as_ref(), clouds, topology, &desired.fleet);
     if context.saved.as_ref() != Some(&state) {
         context.dir.put_fleet(&state)?;
     }

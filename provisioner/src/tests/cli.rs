@@ -35,3 +35,13 @@ fn help_is_no_failure() {
     check(&["--help"], 0);
     check(&["up", "--help"], 0);
 }
+
+#[test]
+fn a_fleet_is_not_mistaken_for_another_or_bent() {
+    let state = tempfile::tempdir().unwrap();
+    let fleet = r#"{"version":1,"name":"one","clouds":["aws"],"topology":"partial"}"#;
+    std::fs::write(state.path().join("fleet.json"), fleet).unwrap();
+    let dir = state.path().to_str().unwrap();
+    check(&["status", "--lab", "--name", "two", "--state", dir], 2);
+    check(&["plan", "--lab", "--name", "one", "--topology", "full", "--state", dir], 2);
+}

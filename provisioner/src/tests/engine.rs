@@ -66,7 +66,8 @@ impl Operator {
         let (observed, _) = observe(&cloud, &remote).await.map_err(|e| e.to_string())?;
         let files = desired.files(&vault, saved.as_ref(), &address_book(&observed.cloud)).unwrap();
         let plan = Plan::new(&desired.fleet, &files, &observed);
-        let mut state = FleetState::next(saved.as_ref(), clouds.to_vec(), Topology::Partial, &desired.fleet);
+        let mut state =
+            FleetState::next("weave", saved.as_ref(), clouds.to_vec(), Topology::Partial, &desired.fleet);
         self.dir.put_fleet(&state).unwrap();
         let (journal, _) = Journal::open(&self.dir.path().join("journal.jsonl"), "up").unwrap();
         let owner = Owner { name: "weave".to_owned(), dir: self.dir.clone(), vault };

@@ -7,8 +7,8 @@ use cloud_core::{Addresses, HostState, Phase, Secret, Site};
 
 use crate::fleet::{AddressBook, CloudKind, Fleet, dialable};
 use crate::install::{
-    Checksum, Content, Facts, GatewayConfig, LINK_TARGET, WantedFile, facts_command, generation, parse_facts,
-    put_command, service_command, wanted_files,
+    Checksum, Content, Facts, GatewayConfig, LINK_TARGET, WantedFile, facts_command, generation,
+    link_command, parse_facts, put_command, service_command, wanted_files,
 };
 use crate::plan::{Observed, Plan, Step};
 
@@ -275,4 +275,15 @@ fn commands_carry_no_secret() {
         facts_command().starts_with("for f in '/usr/local/bin/weave-gateway' '/etc/weave/identity.pem' ")
     );
     assert!(service_command(true, &Checksum::of(b"")).contains("systemctl restart weave-gateway"));
+}
+
+#[test]
+fn commands_are_shell() {
+    let files = files(&fleet());
+    let put = put_command(&files["aws-1"][0], files["aws-1"][0].checksum().unwrap());
+    let service = [true, false].map(|restart| service_command(restart, &Checksum::of(b"")));
+    for command in [facts_command(), put, link_command()].iter().chain(&service) {
+        let checked = std::process::Command::new("sh").args(["-n", "-c", command]).output().unwrap();
+        assert!(checked.status.success(), "{command}: {}", String::from_utf8_lossy(&checked.stderr));
+    }
 }

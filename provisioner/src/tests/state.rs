@@ -13,6 +13,7 @@ use crate::vault::Vault;
 fn fleet() -> FleetState {
     FleetState {
         version: 1,
+        name: "weave".to_owned(),
         clouds: vec![CloudKind::Aws],
         topology: Topology::Partial,
         hosts: BTreeMap::new(),
@@ -64,7 +65,7 @@ fn files_are_private_and_replaced_whole() {
     assert_eq!(dir.fleet().unwrap(), Some(fleet()));
     dir.put_fleet(&fleet()).unwrap();
     assert_eq!(mode(&dir.path().join("fleet.json")), 0o600);
-    for damage in ["{", "{\"version\":2,\"clouds\":[],\"topology\":\"full\"}", "[]"] {
+    for damage in ["{", "{\"version\":2,\"name\":\"weave\",\"clouds\":[],\"topology\":\"full\"}", "[]"] {
         dir.put("fleet.json", damage).unwrap();
         let error = dir.fleet().unwrap_err();
         assert!(matches!(error, StateError::Damaged { .. }), "{error}");
