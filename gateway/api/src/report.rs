@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::ping::PathKind;
 
 /// The state of one gateway.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct Report {
     /// Whether all parts run.
@@ -25,7 +25,7 @@ pub struct Report {
 }
 
 /// The daemon's process.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct Process {
     /// Its process id.
@@ -35,7 +35,7 @@ pub struct Process {
 }
 
 /// The switch and the mesh.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "PascalCase")]
 pub struct Router {
     /// `weave`.

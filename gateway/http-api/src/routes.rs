@@ -171,25 +171,23 @@ fn cidr(address: &str, length: &str) -> Result<Cidr, Failure> {
 
 type AddressPath = Path<(String, String)>;
 
-async fn expose(
-    State(node): State<Node>,
-    headers: HeaderMap,
-    Path((address, length)): AddressPath,
-) -> Result<Response, Failure> {
-    own_origin(&headers)?;
-    let cidr = cidr(&address, &length)?;
-    ask(&node, |reply| Command::Expose(cidr, reply)).await?;
-    Ok(StatusCode::NO_CONTENT.into_response())
+async fn expose(node: State<Node>, headers: HeaderMap, path: AddressPath) -> Result<Response, Failure> {
+    change_address(node, headers, path, Command::Expose).await
 }
 
-async fn hide(
+async fn hide(node: State<Node>, headers: HeaderMap, path: AddressPath) -> Result<Response, Failure> {
+    change_address(node, headers, path, Command::Hide).await
+}
+
+async fn change_address(
     State(node): State<Node>,
     headers: HeaderMap,
     Path((address, length)): AddressPath,
+    command: fn(Cidr, Reply<()>) -> Command,
 ) -> Result<Response, Failure> {
     own_origin(&headers)?;
     let cidr = cidr(&address, &length)?;
-    ask(&node, |reply| Command::Hide(cidr, reply)).await?;
+    ask(&node, |reply| command(cidr, reply)).await?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 

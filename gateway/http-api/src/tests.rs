@@ -5,36 +5,15 @@ use std::time::Duration;
 
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot};
-use weave_api::{
-    Client, ClientError, Connection, ConnectionState, PathKind, PingReport, Process, Report, Router,
-};
+use weave_api::{Client, ClientError, Connection, ConnectionState, PathKind, PingReport, Report, Router};
 
 use crate::{Command, Refused, serve};
 
 fn report() -> Report {
     Report {
         ready: true,
-        version: "0.1.0".to_owned(),
-        process: Process { pid: 7, supervised: false },
         router: Router {
-            protocol: "weave".to_owned(),
-            protocol_min_version: 1,
-            protocol_max_version: 1,
-            network: "weave".to_owned(),
-            encryption: true,
-            peer_discovery: true,
-            name: "7a:9f:eb:b6:0c:6e".to_owned(),
             nick_name: "one".to_owned(),
-            site: String::new(),
-            short_id: Some(1),
-            port: 6783,
-            bridge: "weave".to_owned(),
-            interface: "vethwe-tap".to_owned(),
-            mtu: 1376,
-            exposed: Vec::new(),
-            peers: Vec::new(),
-            unicast_routes: Vec::new(),
-            broadcast_routes: Vec::new(),
             connections: vec![Connection {
                 address: "192.0.2.2:6783".to_owned(),
                 outbound: true,
@@ -43,11 +22,10 @@ fn report() -> Report {
                 attrs: BTreeMap::new(),
             }],
             targets: vec!["192.0.2.2".to_owned(), "192.0.2.3".to_owned()],
-            paths: Vec::new(),
-            macs: Vec::new(),
             drops: BTreeMap::from([("malformed".to_owned(), 3)]),
-            trusted_subnets: Vec::new(),
+            ..Router::default()
         },
+        ..Report::default()
     }
 }
 

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use super::{assert_none, root};
 
 /// Longer files hold more than one idea.
-const MAX_LINES: usize = 800;
+const MAX_LINES: usize = 500;
 
 /// Modules named so collect what has no home.
 const HOMELESS: [&str; 6] = ["util.rs", "utils.rs", "common.rs", "misc.rs", "helpers.rs", "manager.rs"];
