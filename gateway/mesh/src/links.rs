@@ -35,6 +35,9 @@ const DECIDE_WITHIN: Duration = Duration::from_secs(10);
 /// More links with one peer than this are of no use and are not accepted.
 const LINKS_PER_PEER: usize = 4;
 
+/// Earlier starts of one peer that are remembered while it is linked.
+const LIVES_KEPT: usize = 8;
+
 /// Before anything is measured: a slow link, so that measured ones are preferred.
 const UNMEASURED: Duration = Duration::from_millis(100);
 
@@ -121,7 +124,12 @@ impl Links {
         let others = self.links.iter().filter(|(other, l)| **other < link && l.peer == peer);
         let ended: Vec<u64> = others.filter_map(|(_, l)| l.uid).filter(|other| *other != uid).collect();
         if !ended.is_empty() {
-            self.ended.entry(peer).or_default().extend(ended);
+            let known = self.ended.entry(peer).or_default();
+            known.extend(ended);
+            // A peer that starts over and over is told apart from its last lives only.
+            while known.len() > LIVES_KEPT {
+                known.pop_first();
+            }
         }
         if let Some(state) = self.links.get_mut(&link) {
             state.uid = Some(uid);

@@ -281,7 +281,7 @@ fn a_neighbour_that_nobody_gets_frames_to_is_still_probed() {
         network.report(2, one, false, 1);
     }
     network.seconds(5);
-    assert!(network.routes(1).trees.get(&peer(2)).is_none(), "no tree leads there");
+    assert!(!network.routes(1).trees.contains_key(&peer(2)), "no tree leads there");
     assert_eq!(network.routes(1).peers[&peer(2)].next_hop, peer(2), "but probes do");
     assert_eq!(network.reached(1), [2]);
     for one in [1, 3] {
