@@ -127,7 +127,7 @@ impl Fleet {
     }
 
     /// Ends the fleet by its own command and proves that nothing is left.
-    pub fn down(self) -> anyhow::Result<()> {
+    pub fn down(&self) -> anyhow::Result<()> {
         self.provision(&["down", "--yes"])?.expect_success()?;
         self.is_gone()
     }

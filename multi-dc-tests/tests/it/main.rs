@@ -2,6 +2,8 @@
 #![expect(clippy::disallowed_methods, reason = "tests: read their own settings")]
 
 mod netns_failover;
+mod netns_killed;
+mod netns_mistakes;
 mod netns_sealed;
 mod netns_switch;
 mod netns_up;
