@@ -5,6 +5,7 @@ use std::fmt;
 use std::io;
 use std::net::UdpSocket;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -174,7 +175,7 @@ impl Datapath {
         name: String,
         mut drive: impl FnMut() -> io::Result<()> + Send + 'static,
     ) -> io::Result<()> {
-        let label = name.clone();
+        let (label, shared) = (name.clone(), self.shared.clone());
         let run = move || {
             // A panic is our fault and costs the packets in hand, never the threads (invariant: remote input does not
             // end the gateway). What it leaves behind are buffers that the next packet overwrites.
@@ -185,7 +186,10 @@ impl Datapath {
                         tracing::error!(thread = label, %error, "a datapath thread has ended");
                         break;
                     }
-                    Err(_) => tracing::error!(thread = label, "a datapath thread panicked and goes on"),
+                    Err(_) => {
+                        shared.panics.fetch_add(1, Ordering::Relaxed);
+                        tracing::error!(thread = label, "a datapath thread panicked and goes on");
+                    }
                 }
             }
         };

@@ -126,7 +126,13 @@ impl Inbound {
         };
         let peer = match found {
             Ok(peer) => peer,
-            Err(reason) => return out.counters.count(reason),
+            Err(reason) => {
+                if reason == DropReason::UnknownSession && message[0] == 4 {
+                    *held = None;
+                    revive(scene, source, relayed, out);
+                }
+                return out.counters.count(reason);
+            }
         };
         if held.as_ref().is_none_or(|(locked, _)| locked.session.index != peer.session.index) {
             *held = None;
@@ -263,6 +269,24 @@ fn initiator<'a>(
             Err(DropReason::Handshake)
         }
         _ => Err(DropReason::Handshake),
+    }
+}
+
+/// A peer seals for a session that we have lost or ended: begins a new one, so that it need not find out by silence.
+///
+/// Anybody can cause this by a datagram, and gets one handshake on its own schedule, to the peer's place in the routes.
+fn revive(scene: &Scene<'_>, source: &Source<'_>, relayed: Option<ShortId>, out: &mut Outgoing) {
+    let peer = match relayed {
+        Some(from) => scene.snapshot.peer(from),
+        None => source.adjacent.and_then(|adjacent| scene.snapshot.peer_of_index(adjacent.session.index)),
+    };
+    let Some((peer, way)) = peer.and_then(|peer| Some((peer, scene.snapshot.way(peer)?))) else { return };
+    let mut state = peer.session.lock();
+    if !state.up && !state.handshake.wanted() && !state.responded {
+        peer.session.touch(&scene.now);
+        state.handshake.want(scene.now.instant);
+        peer.session.initiate(&mut state, &way, out, scene.now.instant);
+        peer.session.wake_at(scene.now.milliseconds());
     }
 }
 

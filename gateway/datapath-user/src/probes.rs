@@ -35,6 +35,8 @@ const MISSES: u32 = 3;
 const PADDED_EVERY: u32 = 8;
 /// Between reports that are not about life and death.
 const REPORT: Duration = Duration::from_secs(1);
+/// Differences of round trips that no route depends on: a hop alone costs as much (docs/wire.md §5).
+const NOISE: Duration = Duration::from_micros(500);
 /// Probes whose late answer still counts.
 const REMEMBERED: usize = 16;
 
@@ -291,7 +293,7 @@ impl Prober {
 
 fn differs(old: Option<Duration>, new: Option<Duration>) -> bool {
     match (old, new) {
-        (Some(old), Some(new)) => old.abs_diff(new) * 5 > old,
+        (Some(old), Some(new)) => old.abs_diff(new) > NOISE.max(old / 5),
         (old, new) => old.is_some() != new.is_some(),
     }
 }

@@ -1,7 +1,7 @@
 //! What all threads of the datapath share.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use arc_swap::ArcSwap;
 use boringtun::noise::rate_limiter::RateLimiter;
@@ -34,6 +34,8 @@ pub(crate) struct Shared {
     /// Readable for ever once the threads are to end.
     pub(crate) stop: EventFd,
     stopping: AtomicBool,
+    /// How often a thread panicked and went on.
+    pub(crate) panics: AtomicU64,
     /// Readable when the timers thread is to look again.
     pub(crate) poke: EventFd,
 }
@@ -57,6 +59,7 @@ impl Shared {
             identifier: OsRng.try_next_u32().unwrap_or_default() as u16,
             stop: event()?,
             stopping: AtomicBool::new(false),
+            panics: AtomicU64::new(0),
             poke: event()?,
         })
     }

@@ -18,6 +18,8 @@ pub struct Status {
     pub workers: usize,
     /// Whether trains leave in one system call (UDP GSO); without it throughput is a fifth.
     pub segmentation: bool,
+    /// How often a thread panicked and went on; anything but 0 is a bug.
+    pub panics: u64,
     /// Every known peer, by name.
     pub peers: Vec<PeerStatus>,
     /// Drops since the start by reason; reasons that never occurred are left out.
@@ -132,6 +134,7 @@ pub(crate) fn status(shared: &Shared, counters: &[std::sync::Arc<Counters>], cut
         // The timers thread counts too.
         workers: counters.len().saturating_sub(1),
         segmentation: cuts,
+        panics: shared.panics.load(Ordering::Relaxed),
         peers,
         drops: DropReason::ALL.iter().map(dropped).filter(|(_, count)| *count > 0).collect(),
         totals: Totals {

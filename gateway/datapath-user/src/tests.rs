@@ -3,6 +3,7 @@
 mod bucket;
 mod cable;
 mod handshake;
+mod hostile;
 mod loopback;
 mod netns;
 mod node;
