@@ -36,6 +36,12 @@ impl Handshake {
         }
     }
 
+    /// Asks for a new handshake at `at` whatever was planned: there is news of the peer.
+    pub(crate) fn restart(&mut self, at: Instant) {
+        self.attempts = 0;
+        self.due = Some(at);
+    }
+
     /// Says whether an initiation is to be sent at `now`, and plans the next.
     pub(crate) fn handle_timeout(&mut self, now: Instant, rtt: Option<Duration>) -> bool {
         if self.due.is_none_or(|due| due > now) {

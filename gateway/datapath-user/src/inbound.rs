@@ -88,6 +88,7 @@ impl Inbound {
                 },
                 Kind::Quic if quic.end == start && !quic.is_empty() => quic.end = end,
                 Kind::Quic => {
+                    held = None;
                     control(scene, &template, &bytes[quic]);
                     quic = start..end;
                 }
@@ -298,7 +299,7 @@ fn established(scene: &Scene<'_>, peer: &Peer, state: &mut State, out: &mut Outg
     if let Some(way) = scene.snapshot.way(peer) {
         peer.session.release(state, &way, out);
     }
-    peer.session.probe_soon(state, peer.is_neighbour(), scene.shared.keys.mtu, &scene.now);
+    peer.session.probe_soon(state, peer.is_neighbour(), peer.rtt, &scene.now);
     scene.shared.poke();
 }
 

@@ -39,6 +39,9 @@ const REPORT: Duration = Duration::from_secs(1);
 const NOISE: Duration = Duration::from_micros(500);
 /// Probes whose late answer still counts.
 const REMEMBERED: usize = 16;
+/// Round trips of which the least is reported, about four seconds of an idle link: what a path takes is its least; the
+/// rest is queues and busy machines, and routes that followed those would change for nothing.
+const RECENT: usize = 16;
 
 /// What is known of life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,6 +78,7 @@ pub(crate) struct Prober {
     misses: u32,
     life: Life,
     rtt: Option<Duration>,
+    recent: VecDeque<Duration>,
     count: u32,
     mtu: PathMtu,
     transmits: VecDeque<Transmit>,
@@ -109,6 +113,7 @@ impl Prober {
             misses: 0,
             life: Life::Unknown,
             rtt: rtt.filter(|rtt| !rtt.is_zero()),
+            recent: VecDeque::with_capacity(RECENT),
             count: 0,
             mtu: PathMtu::new(overlay_mtu, now),
             transmits: VecDeque::new(),
@@ -179,6 +184,10 @@ impl Prober {
             None => {
                 self.mtu.handle_companion(sequence);
                 let sample = now.saturating_duration_since(sent.at);
+                if self.recent.len() == RECENT {
+                    self.recent.pop_front();
+                }
+                self.recent.push_back(sample);
                 // RFC 6298 §2.3.
                 self.rtt =
                     Some(self.rtt.filter(|_| self.count > 1).map_or(sample, |old| (7 * old + sample) / 8));
@@ -203,7 +212,7 @@ impl Prober {
 
     /// What changed: life and death at once, the rest at most once a second.
     pub(crate) fn poll_report(&mut self, now: Instant) -> Option<Report> {
-        let report = Report { alive: self.life == Life::Alive, rtt: self.rtt, mtu: self.mtu() };
+        let report = Report { alive: self.life == Life::Alive, rtt: self.least_rtt(), mtu: self.mtu() };
         let due = match (&self.reported, self.life) {
             (_, Life::Unknown) => false,
             (None, _) => true,
@@ -236,6 +245,11 @@ impl Prober {
 
     pub(crate) fn rtt(&self) -> Option<Duration> {
         self.rtt
+    }
+
+    /// The least of the last round trips, else what the link has measured.
+    fn least_rtt(&self) -> Option<Duration> {
+        self.recent.iter().min().copied().or(self.rtt)
     }
 
     /// The largest overlay packet known to pass; `None` until one did.

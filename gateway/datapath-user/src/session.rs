@@ -64,7 +64,7 @@ pub(crate) struct Session {
     /// Milliseconds at which the timers thread is next needed.
     pub(crate) due: AtomicU64,
     /// Seconds at which a frame last went through.
-    pub(crate) used: AtomicU32,
+    used: AtomicU32,
     /// Set by every frame, cleared by the probes.
     pub(crate) busy: AtomicBool,
     pub(crate) sent: Traffic,
@@ -167,6 +167,11 @@ impl Session {
         }
     }
 
+    /// Seconds since the last frame.
+    pub(crate) fn idle_seconds(&self, now: &Now) -> u32 {
+        now.seconds.saturating_sub(self.used.load(Ordering::Relaxed))
+    }
+
     /// Asks the timers thread for a visit no later than at `milliseconds`.
     pub(crate) fn wake_at(&self, milliseconds: u64) {
         self.due.fetch_min(milliseconds, Ordering::Relaxed);
@@ -187,6 +192,7 @@ impl Session {
     pub(crate) fn close(&self, state: &mut State) {
         self.discard_waiting(state);
         (state.tunn, state.up, state.prober, state.next_tick) = (None, false, None, None);
+        (state.responded, state.heard, state.way) = (false, None, None);
         state.handshake.handle_established();
         state.reassembly = Reassembly::default();
         self.alive.store(true, Ordering::Relaxed);
@@ -224,7 +230,7 @@ impl Session {
 
     /// Sends an initiation when the schedule says so.
     pub(crate) fn initiate(&self, state: &mut State, way: &Way<'_>, out: &mut Outgoing, now: Instant) {
-        let rtt = state.rtt();
+        let rtt = state.rtt().or(Some(way.rtt));
         if !state.handshake.handle_timeout(now, rtt) {
             return;
         }
@@ -246,8 +252,8 @@ impl Session {
     }
 
     /// The session is up: its probes begin.
-    pub(crate) fn probe_soon(&self, state: &mut State, neighbour: bool, mtu: u16, now: &Now) {
-        let start = || Prober::new(mtu, neighbour, None, now.instant);
+    pub(crate) fn probe_soon(&self, state: &mut State, neighbour: bool, rtt: Duration, now: &Now) {
+        let start = || Prober::new(self.keys.mtu, neighbour, Some(rtt), now.instant);
         state.prober.get_or_insert_with(start).handle_ready(now.instant);
         self.wake_at(now.milliseconds());
     }
@@ -269,7 +275,7 @@ impl Session {
             // Nothing to lose; and an old state would refuse a peer whose clock went back.
             self.reopen(&mut state);
         }
-        state.handshake.want(now.instant + grace);
+        state.handshake.restart(now.instant + grace);
         self.wake_at(now.milliseconds());
     }
 }

@@ -79,6 +79,8 @@ pub(crate) struct Way<'a> {
     pub(crate) adjacent: &'a Adjacent,
     /// Whether the alternate stands in for a dead next hop.
     pub(crate) alternate: bool,
+    /// Round trip to the peer as the control plane knows it; zero when it does not.
+    pub(crate) rtt: Duration,
 }
 
 impl Snapshot {
@@ -213,7 +215,7 @@ impl Snapshot {
             let (from, to) = (self.local?, peer.short_id?);
             Some((Envelope { epoch: keys.epoch(), ttl: peer.first_ttl, to, from, lane: 0 }, &keys.send))
         };
-        Some(Way { to: adjacent.remote, envelope, adjacent, alternate })
+        Some(Way { to: adjacent.remote, envelope, adjacent, alternate, rtt: peer.rtt })
     }
 
     fn children_of(&self, place: Place) -> impl Iterator<Item = &Peer> {

@@ -1,5 +1,6 @@
 //! The datapath, from its timers up to whole datapaths over loopback and in namespaces.
 
+mod allocation;
 mod bucket;
 mod cable;
 mod handshake;

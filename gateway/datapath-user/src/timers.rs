@@ -26,6 +26,8 @@ const TICK: Duration = Duration::from_millis(100);
 const LIMITER: Duration = Duration::from_secs(1);
 /// A session with a peer that is no neighbour ends after this many seconds without a frame: WireGuard's REJECT_AFTER_TIME.
 const IDLE: u32 = 180;
+/// Its probes end earlier, at both ends: a probe that met an ended session would begin it again.
+const QUIET: u32 = 120;
 /// How long a new neighbour's session may take to come up before its probes count as missed.
 const GRACE: Duration = Duration::from_millis(500);
 /// A dead path is met with a new handshake this often: the other end may have lost its keys.
@@ -97,8 +99,8 @@ impl Timers {
         let session = &peer.session;
         let mut guard = session.lock();
         let state = &mut *guard;
-        let used = session.used.load(std::sync::atomic::Ordering::Relaxed);
-        if !peer.is_neighbour() && state.tunn.is_some() && now.seconds.saturating_sub(used) > IDLE {
+        let idle = session.idle_seconds(now);
+        if !peer.is_neighbour() && state.tunn.is_some() && idle > IDLE {
             session.close(state);
             return None;
         }
@@ -156,13 +158,15 @@ impl Timers {
     ) -> Option<PathReport> {
         let session = &peer.session;
         // A path to nobody would seem dead.
-        if snapshot.local.is_none() || peer.short_id.is_none() {
+        let nobody = snapshot.local.is_none() || peer.short_id.is_none();
+        if nobody || !peer.is_neighbour() && session.idle_seconds(now) > QUIET {
             state.prober = None;
             return None;
         }
-        if state.prober.is_none() && peer.is_neighbour() {
+        if state.prober.is_none() && (peer.is_neighbour() || state.up) {
             let (mtu, rtt) = (self.shared.keys.mtu, Some(peer.rtt));
-            state.prober = Some(Prober::new(mtu, true, rtt, now.instant + GRACE));
+            let start = if state.up { now.instant } else { now.instant + GRACE };
+            state.prober = Some(Prober::new(mtu, peer.is_neighbour(), rtt, start));
         }
         let before = state.prober.as_ref()?.life();
         let busy = session.busy.swap(false, std::sync::atomic::Ordering::Relaxed);

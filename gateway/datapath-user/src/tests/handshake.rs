@@ -38,6 +38,14 @@ fn the_other_end_may_begin_and_success_ends_it() {
     handshake.handle_established();
     assert_eq!(sent(&mut handshake, start, None, 60_000), []);
     assert_eq!(handshake.poll_timeout(), None);
+    // News of the peer cuts the backoff short.
+    handshake.want(start);
+    let before = sent(&mut handshake, start, None, 20_000);
+    handshake.want(start + 20_001 * MS);
+    assert!(handshake.poll_timeout().unwrap() > start + 20_001 * MS, "under way already: {before:?}");
+    handshake.restart(start + 20_001 * MS);
+    assert_eq!(handshake.poll_timeout(), Some(start + 20_001 * MS));
+    handshake.handle_established();
     // An answer that gets lost: this end takes over.
     handshake.want(start + 100 * MS);
     handshake.handle_initiation(start + 90 * MS, None);

@@ -214,7 +214,7 @@ fn a_restarted_peer_is_met_again_at_once() {
 
 /// A TCP segment over IPv4 from the host of peer 1 to that of peer 2, with right checksums but for TCP's, which the
 /// kernel leaves to be completed.
-fn super_frame(payload: &[u8]) -> (Offload, Vec<u8>) {
+pub(super) fn super_frame(payload: &[u8]) -> (Offload, Vec<u8>) {
     let mut frame = [&host(2)[..], &host(1), &[8, 0]].concat();
     let length = (40 + payload.len()) as u16;
     let mut ip = vec![0x45, 0, 0, 0, 0, 1, 0x40, 0, 64, 6, 0, 0, 10, 0, 0, 1, 10, 0, 0, 2];
@@ -230,7 +230,7 @@ fn super_frame(payload: &[u8]) -> (Offload, Vec<u8>) {
 }
 
 /// The TCP payloads of frames, in order of their sequence numbers.
-fn collect_tcp(node: &Node, length: usize) -> Vec<u8> {
+pub(super) fn collect_tcp(node: &Node, length: usize) -> Vec<u8> {
     let mut parts = Vec::new();
     while parts.iter().map(|(_, part): &(u32, Vec<u8>)| part.len()).sum::<usize>() < length {
         let frame = node.receive();
@@ -241,7 +241,7 @@ fn collect_tcp(node: &Node, length: usize) -> Vec<u8> {
 }
 
 #[test]
-fn super_frames_are_cut_and_joined_again() {
+pub(super) fn super_frames_are_cut_and_joined_again() {
     let net = Network::start(3, &[(1, 3), (3, 2)]);
     net.introduce();
     let payload: Vec<u8> = (0..60_000u32).map(|at| (at / 3) as u8).collect();
