@@ -1,9 +1,12 @@
 //! Gateways stop, restart and lose their cable while endpoints ping each other ten times a second.
 
+use std::thread;
 use std::time::Duration;
 
 use anyhow::ensure;
-use multi_dc_tests::{Fleet, HOSTS, Pair, Pings, Replies, Status, attach_all, clock, within};
+use multi_dc_tests::{
+    Canary, Fleet, HOSTS, Pair, Pings, Replies, Status, attach_all, clock, transfer, within,
+};
 use netlab::Cable;
 
 /// What the loss of a relay may cost.
@@ -32,6 +35,36 @@ fn a_relay_that_stops_is_replaced_within_two_seconds() -> anyhow::Result<()> {
         ensure!(code == 3 && status.pairs.iter().all(|pair| pair.ok != silent(pair)), "{code}\n{status}");
         fleet.gateway(relay, "start")?;
         fleet.wait_for_status("all as before", HEALING, Status::is_partial).map(drop)
+    })?;
+    fleet.down()
+}
+
+/// Long enough for the relay to leave in the middle.
+const BULK: u64 = 150_000_000;
+
+#[test]
+fn a_tcp_stream_survives_the_loss_of_its_relay() -> anyhow::Result<()> {
+    let fleet = Fleet::up("stream")?;
+    fleet.explain(|fleet| {
+        let [aws, gcp, ..] = attach_all(fleet)?;
+        let status = fleet.wait_for_status("a relay in use", HEALING, Status::is_partial)?;
+        let relay = &status.pair("aws-1", "gcp-1")?.via[0];
+        let arrived = || -> anyhow::Result<u64> {
+            let said = gcp.run(&["cat", "/sys/class/net/ethwe/statistics/rx_bytes"])?.expect_success()?;
+            Ok(said.stdout.trim().parse()?)
+        };
+        let canary = Canary::new()?;
+        let moved = thread::scope(|scope| {
+            let stream = scope.spawn(|| transfer(&aws, &gcp, BULK, &canary, Duration::from_secs(120)));
+            within("a fifth of the stream", HEALING * 2, || Ok(arrived()? > BULK / 5))?;
+            fleet.gateway(relay, "stop")?;
+            let after = arrived()?;
+            ensure!(after < BULK, "{relay} left only after the stream");
+            eprintln!("{relay} left after {after} of {BULK} bytes");
+            stream.join().map_err(|_| anyhow::anyhow!("a thread panicked"))?
+        })?;
+        eprintln!("{:.1} MB/s over all", moved.speed());
+        Ok(())
     })?;
     fleet.down()
 }

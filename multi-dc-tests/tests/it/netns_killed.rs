@@ -1,4 +1,5 @@
-//! `weave-provision up` is killed at moments spread over its whole run; running it again goes on from there.
+//! `weave-provision up` and `down` are killed at moments spread over their whole run; running them again goes on from
+//! there.
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -9,6 +10,7 @@ use multi_dc_tests::{Background, CLOUDS, Fleet, within};
 const MOMENTS: u32 = 10;
 
 const UP: [&str; 4] = ["up", "--clouds", CLOUDS, "--yes"];
+const DOWN: [&str; 2] = ["down", "--yes"];
 
 #[test]
 fn an_up_that_was_killed_goes_on_and_down_leaves_nothing() -> anyhow::Result<()> {
@@ -19,6 +21,23 @@ fn an_up_that_was_killed_goes_on_and_down_leaves_nothing() -> anyhow::Result<()>
     killed_and_repeated(seed).with_context(|| format!("run it again with WEAVE_TEST_SEED={seed}"))
 }
 
+/// At how many moments a `down` is killed.
+const MOMENTS_OF_DOWN: u32 = 3;
+
+#[test]
+fn a_down_that_was_killed_goes_on() -> anyhow::Result<()> {
+    let fleet = Fleet::new("downkilled")?;
+    fleet.provision(&UP)?.expect_success()?;
+    let whole = fleet.provision(&DOWN)?.expect_success()?.took;
+    for slice in 1..=MOMENTS_OF_DOWN {
+        fleet.provision(&UP)?.expect_success()?;
+        let moment = whole * slice / (MOMENTS_OF_DOWN + 1);
+        kill_after(&fleet, &DOWN, moment)?;
+        fleet.down().with_context(|| format!("killed after {moment:?} of {whole:?}"))?;
+    }
+    Ok(())
+}
+
 fn killed_and_repeated(seed: u64) -> anyhow::Result<()> {
     let fleet = Fleet::new("killed")?;
     let whole = fleet.provision(&UP)?.expect_success()?.took;
@@ -27,7 +46,7 @@ fn killed_and_repeated(seed: u64) -> anyhow::Result<()> {
     for slice in 0..MOMENTS {
         let moment = whole.mul_f64((f64::from(slice) + random.fraction()) / f64::from(MOMENTS));
         let what = format!("killed after {moment:?} of {whole:?}");
-        kill_up_after(&fleet, moment)?;
+        kill_after(&fleet, &UP, moment)?;
         // Every third is given up instead of repeated.
         if slice % 3 != 2 {
             let said = fleet.provision(&UP)?.expect_success().with_context(|| what.clone())?;
@@ -39,11 +58,11 @@ fn killed_and_repeated(seed: u64) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn kill_up_after(fleet: &Fleet, moment: Duration) -> anyhow::Result<()> {
+fn kill_after(fleet: &Fleet, args: &[&str], moment: Duration) -> anyhow::Result<()> {
     let begun = Instant::now();
-    let mut up = Background::lines(&mut fleet.command(&UP))?;
+    let mut run = Background::lines(&mut fleet.command(args))?;
     within("the moment", 2 * moment + Duration::from_secs(1), || Ok(begun.elapsed() >= moment))?;
-    up.kill();
+    run.kill();
     Ok(())
 }
 

@@ -31,6 +31,8 @@ fn pings(endpoints: &[Endpoint<'_>]) -> anyhow::Result<()> {
         // 1348 and the headers of ICMP and IPv4 fill the overlay's MTU of 1376; one more does not leave.
         from.ping(&["-M", "do", "-s", "1348"], &to.v4())?;
         from.ping(&["-6", "-M", "do", "-s", "1328"], &to.v6())?;
+        // Fragments, made by the sender.
+        from.ping(&["-s", "4000"], &to.v4())?;
     }
     let too_long =
         endpoints[0].run(&["ping", "-c", "1", "-W", "1", "-M", "do", "-s", "1349", &endpoints[1].v4()])?;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::ensure;
-use multi_dc_tests::{CLOUDS, Fleet, HOSTS, ordered_pairs};
+use multi_dc_tests::{CLOUDS, Fleet, HOSTS, Run, Status, ordered_pairs};
 
 #[test]
 fn up_verifies_all_pairs_and_down_leaves_nothing() -> anyhow::Result<()> {
@@ -25,8 +25,8 @@ fn up_verifies_all_pairs_and_down_leaves_nothing() -> anyhow::Result<()> {
 }
 
 fn is_as_documented(fleet: &Fleet) -> anyhow::Result<()> {
-    let status = fleet
-        .wait_for_status("only aws ↔ gcp relayed", Duration::from_secs(10), |status| status.is_partial())?;
+    let status =
+        fleet.wait_for_status("only aws ↔ gcp relayed", Duration::from_secs(10), Status::is_partial)?;
     let hosts: Vec<&str> = status.gateways.iter().map(|gateway| gateway.host.as_str()).collect();
     ensure!(hosts == HOSTS, "{hosts:?}");
     for gateway in &status.gateways {
@@ -55,10 +55,39 @@ fn full_topology_needs_no_relay() -> anyhow::Result<()> {
     let fleet = Fleet::new("full")?;
     fleet.provision(&["up", "--clouds", CLOUDS, "--topology", "full", "--yes"])?.expect_success()?;
     fleet.explain(|fleet| {
-        let direct = |status: &multi_dc_tests::Status| {
+        let direct = |status: &Status| {
             status.pairs.iter().all(|pair| pair.path.as_deref() == Some("direct") && pair.via.is_empty())
         };
         fleet.wait_for_status("every pair direct", Duration::from_secs(10), direct)
+    })?;
+    fleet.down()
+}
+
+#[test]
+fn a_fleet_grows_and_what_was_changed_by_hand_is_repaired() -> anyhow::Result<()> {
+    let fleet = Fleet::new("grows")?;
+    fleet.explain(|fleet| {
+        let small = fleet.provision(&["up", "--clouds", "aws,onprem", "--yes"])?.expect_success()?;
+        ensure!(small.stdout.contains("verified: all 6 pairs"), "{small}");
+        let grown = fleet.provision(&["up", "--clouds", CLOUDS, "--yes"])?.expect_success()?;
+        ensure!(grown.stdout.contains("verified: all 12 pairs"), "{grown}");
+        let created: Vec<_> = grown.stdout.lines().filter(|line| line.contains("+ create")).collect();
+        ensure!(created.len() == 2 && created.iter().all(|line| line.contains("gcp")), "{grown}");
+
+        fleet.gateway("gcp-1", "stop")?;
+        fleet.run_on("onprem-2", &["rm", "/etc/weave/gateway.toml"])?.expect_success()?;
+        let plan = fleet.provision(&["plan"])?.expect_success()?;
+        let steps = |said: &Run| -> Vec<String> {
+            said.stdout.lines().filter(|line| line.starts_with("  ")).map(str::to_owned).collect()
+        };
+        let touched = |step: &String| step.contains("gcp-1") || step.contains("onprem-2");
+        ensure!(steps(&plan).iter().all(touched) && steps(&plan).len() >= 2, "{plan}");
+        let repaired = fleet.provision(&["up", "--yes"])?.expect_success()?;
+        ensure!(steps(&repaired) == steps(&plan), "planned was {plan}\ndone was {repaired}");
+        ensure!(repaired.stdout.contains("verified: all 12 pairs"), "{repaired}");
+        let again = fleet.provision(&["plan"])?.expect_success()?;
+        ensure!(again.stdout.contains("0 to change"), "{again}");
+        Ok(())
     })?;
     fleet.down()
 }
