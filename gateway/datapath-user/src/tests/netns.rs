@@ -70,7 +70,7 @@ fn exercise(net: &Network) {
 
 #[test]
 fn two_sites_behind_one_link() {
-    let net = Network::start(2, Underlay { v6: false, mtu: 1500 });
+    let net = Network::row(2, Underlay { v6: false, mtu: 1500 });
     exercise(&net);
     let status = net.sites[0].node().status();
     assert!(matches!(status.peers[0].path, PathStatus::Direct { .. }));
@@ -78,7 +78,7 @@ fn two_sites_behind_one_link() {
 
 #[test]
 fn two_sites_behind_a_relay() {
-    let net = Network::start(3, Underlay { v6: false, mtu: 1500 });
+    let net = Network::row(3, Underlay { v6: false, mtu: 1500 });
     exercise(&net);
     let relay = net.sites[1].node().status();
     let (relayed, delivered) = (relay.totals.relayed, relay.totals.tap_written);
@@ -90,7 +90,7 @@ fn two_sites_behind_a_relay() {
 
 #[test]
 fn an_underlay_that_is_too_narrow_is_found_and_used() {
-    let net = Network::start(2, Underlay { v6: false, mtu: 1400 });
+    let net = Network::row(2, Underlay { v6: false, mtu: 1400 });
     let peer = || net.sites[0].node().status().peers[0].mtu;
     // 1400 less IPv4, UDP, WireGuard and ours: 28 + 32 + 50.
     wait_until("path MTU", || (1290 - 8..=1290).contains(&peer()));
@@ -99,7 +99,7 @@ fn an_underlay_that_is_too_narrow_is_found_and_used() {
 
 #[test]
 fn an_ipv6_underlay_carries_less_in_one_piece() {
-    let net = Network::start(3, Underlay { v6: true, mtu: 1500 });
+    let net = Network::row(3, Underlay { v6: true, mtu: 1500 });
     let mtu = |of: &str| {
         let status = net.sites[0].node().status();
         status.peers.iter().find(|peer| peer.nickname == of).unwrap().mtu
@@ -113,13 +113,35 @@ fn an_ipv6_underlay_carries_less_in_one_piece() {
 
 #[test]
 fn a_silent_link_is_left_and_found_again() {
-    let net = Network::start(2, Underlay { v6: false, mtu: 1500 });
+    let net = Network::row(2, Underlay { v6: false, mtu: 1500 });
     ping(&net.sites[0], "10.32.0.2");
     let alive = || net.sites[0].node().status().peers[0].alive;
     wait_until("life", || alive() == Some(true));
-    net.sites[1].run("ip link set left down");
+    net.sites[1].run("ip link set wire1 down");
     wait_until("death", || alive() == Some(false));
-    net.sites[1].run("ip link set left up");
+    net.sites[1].run("ip link set wire1 up");
     wait_until("life again", || alive() == Some(true));
     ping(&net.sites[0], "10.32.0.2");
+}
+
+#[test]
+fn a_silent_loss_in_a_triangle_costs_half_a_second_at_most() {
+    let net = Network::start(3, &[(1, 2), (2, 3), (1, 3)], Underlay { v6: false, mtu: 1500 });
+    ping(&net.sites[0], "10.32.0.3");
+    let peer =
+        || net.sites[0].node().status().peers.into_iter().find(|peer| peer.nickname == "peer3").unwrap();
+    wait_until("life", || peer().alive == Some(true));
+    let before = peer().sent.frames;
+    let output = std::thread::scope(|scope| {
+        let ping = scope.spawn(|| net.sites[0].run("ping -n -q -c 200 -i 0.01 -W 2 10.32.0.3"));
+        wait_until("some answers", || peer().sent.frames > before + 50);
+        // What comes from site 1 by their wire is for nobody then: dropped without a word.
+        net.sites[2].run("ip addr del 10.98.3.2/30 dev wire3");
+        ping.join().unwrap()
+    });
+    let received = output.split(", ").find_map(|part| part.strip_suffix(" received"));
+    let lost = 200 - received.unwrap().parse::<u32>().unwrap();
+    eprintln!("lost {lost} pings of 10 ms");
+    assert!((5..=60).contains(&lost), "{output}");
+    assert!(matches!(peer().path, PathStatus::Via { alternate: true, .. }), "{:?}", peer());
 }

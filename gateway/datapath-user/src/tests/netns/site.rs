@@ -1,9 +1,7 @@
-//! A row of network namespaces, each with an underlay address, a bridge, a TAP in it, and a datapath.
+//! Network namespaces joined by wires, each with a bridge, a TAP in it, and a datapath.
 //!
-//! ```text
-//!   site 1 ══ site 2 ══ site 3     underlay 10.98.n.0/30 or fd98:n::/64, veth `right` to `left`; no site forwards IP packets
-//!   overlay 10.32.0.n/24 and fd00:32::n/64 on every site's bridge
-//! ```
+//! Wire n is a veth pair `wire<n>` with underlay 10.98.n.0/30 or fd98:n::/64, host 1 at the lower site; no site forwards
+//! IP packets. The overlay is 10.32.0.s/24 and fd00:32::s/64 on the bridge of site s.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -23,7 +21,7 @@ use crate::{Config, Datapath, Parts, SessionStatus, Tap, bind};
 
 const PORT: u16 = 6783;
 
-/// A row of sites.
+/// Sites and the wires between them.
 pub(super) struct Network {
     pub(super) sites: Vec<Site>,
 }
@@ -44,6 +42,18 @@ impl Underlay {
             IpAddr::from([10, 98, wire as u8, host as u8])
         }
     }
+
+    /// Joins two sites.
+    fn wire(self, wire: u16, one: &Site, other: &Site) {
+        let (mtu, namespace) = (self.mtu, &other.namespace);
+        let (prefix, nodad) = if self.v6 { (64, " nodad") } else { (30, "") };
+        let veth = format!("ip link add wire{wire} mtu {mtu} type veth peer name wire{wire} mtu {mtu}");
+        one.run(&format!("{veth} netns {namespace}"));
+        for (host, site) in [(1, one), (2, other)] {
+            site.run(&format!("ip addr add {}/{prefix} dev wire{wire}{nodad}", self.address(wire, host)));
+            site.run(&format!("ip link set wire{wire} up"));
+        }
+    }
 }
 
 /// One namespace; removed when dropped.
@@ -53,45 +63,38 @@ pub(super) struct Site {
 }
 
 impl Network {
-    /// Builds the row and waits for its sessions.
-    pub(super) fn start(count: u16, underlay: Underlay) -> Network {
-        static ROWS: AtomicUsize = AtomicUsize::new(0);
-        let row = format!("wdu{}-{}", std::process::id(), ROWS.fetch_add(1, Ordering::Relaxed));
-        let mut sites: Vec<Site> = (1..=count).map(|number| Site::new(format!("{row}-{number}"))).collect();
-        for (at, pair) in sites.windows(2).enumerate() {
-            let (one, other) = (&pair[0], &pair[1]);
-            let (wire, mtu) = (at as u16 + 1, underlay.mtu);
-            let (prefix, nodad) = if underlay.v6 { (64, " nodad") } else { (30, "") };
-            let address = |host| format!("{}/{prefix}", underlay.address(wire, host));
-            one.run(&format!(
-                "ip link add right mtu {mtu} type veth peer name left mtu {mtu} netns {}",
-                other.namespace
-            ));
-            one.run(&format!("ip addr add {} dev right{nodad}", address(1)));
-            other.run(&format!("ip addr add {} dev left{nodad}", address(2)));
-            one.run("ip link set right up");
-            other.run("ip link set left up");
-        }
-        for (at, site) in sites.iter_mut().enumerate() {
-            site.start(at as u16 + 1);
-        }
+    /// Builds sites in a row and waits for their sessions.
+    pub(super) fn row(count: u16, underlay: Underlay) -> Network {
         let links: Vec<(u16, u16)> = (1..count).map(|number| (number, number + 1)).collect();
-        let topology = Topology::new(&links);
-        for (number, site) in (1..=count).zip(&sites) {
-            let at = |wire: u16, host: u16| SocketAddr::new(underlay.address(wire, host), PORT);
-            let remotes = BTreeMap::from([
-                (number + 1, at(number, 2)),
-                (number.wrapping_sub(1), at(number.wrapping_sub(1), 1)),
-            ]);
-            site.node().publish(topology.forwarding(number, &remotes));
+        Network::start(count, &links, underlay)
+    }
+
+    /// Builds sites with a wire for each link, the first link on wire 1, and waits for their sessions.
+    pub(super) fn start(count: u16, links: &[(u16, u16)], underlay: Underlay) -> Network {
+        static NETWORKS: AtomicUsize = AtomicUsize::new(0);
+        let prefix = format!("wdu{}-{}", std::process::id(), NETWORKS.fetch_add(1, Ordering::Relaxed));
+        let mut sites: Vec<Site> =
+            (1..=count).map(|number| Site::new(format!("{prefix}-{number}"))).collect();
+        let mut remotes = vec![BTreeMap::new(); usize::from(count) + 1];
+        for (wire, (one, other)) in (1..).zip(links) {
+            underlay.wire(wire, &sites[usize::from(*one) - 1], &sites[usize::from(*other) - 1]);
+            remotes[usize::from(*one)].insert(*other, SocketAddr::new(underlay.address(wire, 2), PORT));
+            remotes[usize::from(*other)].insert(*one, SocketAddr::new(underlay.address(wire, 1), PORT));
         }
-        for (number, site) in (1..=count).zip(&sites) {
-            let next = name(number + 1);
-            wait_until("sessions", || {
-                let status = site.node().status();
-                let up = |session| matches!(session, SessionStatus::Established { .. });
-                status.peers.iter().all(|peer| peer.peer != next || up(peer.session))
-            });
+        for (number, site) in (1..).zip(&mut sites) {
+            site.start(number);
+        }
+        let topology = Topology::new(links);
+        for (number, site) in (1..).zip(&sites) {
+            site.node().publish(topology.forwarding(number, &remotes[usize::from(number)]));
+        }
+        for (one, other) in links {
+            let established = |site: u16, peer: u16| {
+                let status = sites[usize::from(site) - 1].node().status();
+                let peer = status.peers.into_iter().find(|p| p.peer == name(peer));
+                matches!(peer.map(|p| p.session), Some(SessionStatus::Established { .. }))
+            };
+            wait_until("sessions", || established(*one, *other) && established(*other, *one));
         }
         Network { sites }
     }
