@@ -1,9 +1,11 @@
-//! Spreading records: news go along the originator's tree, and what was lost is found by comparing.
+//! Spreading records: news go to the originator's neighbours and on along its tree; what was lost is found by comparing.
 //!
 //! ```text
-//!   new record ──► children in its peer's tree:  certificate (where it may be missing), record
+//!   our own new record ──► all neighbours:  certificate (where it may be missing), record
+//!   another's ──► children in its peer's tree that are not that peer's own neighbours:  the same
 //!              └─► other neighbours, a moment later, if they did not have it by then:  offer ──► want ──► record
-//!   link up, and every ten seconds:  digest ──► (differs) summary ──► records they lack, want what we lack
+//!   link up with a peer out of reach, and every ten seconds on every link:
+//!                                    digest ──► (differs) summary ──► records they lack, want what we lack
 //!   record without its certificate ──► want ──► certificate, record
 //! ```
 //!
@@ -116,7 +118,9 @@ impl Flood {
 
     /// Takes up a link whose other end has proved to be `peer`.
     pub(crate) fn handle_link_up(&mut self, link: LinkId, peer: PeerName) {
-        let outbox = Outbox::greet(self.uid);
+        // Whom a path leads to is told all news already; the regular comparison finds what that missed.
+        let reached = self.routes.as_ref().is_some_and(|routes| routes.peers.contains_key(&peer));
+        let outbox = Outbox::greet(self.uid, !reached);
         let (summarised, unproven) = (None, BTreeSet::new());
         self.links.insert(link, Link { peer, greeted: false, outbox, summarised, unproven });
     }
@@ -271,13 +275,22 @@ impl Flood {
         self.counters
     }
 
-    /// Gives the news of a peer to its children in that peer's tree, and offers them to the others.
+    /// Gives our own news to all neighbours, and those of another peer to its children in that peer's tree that it has no
+    /// link with itself; offers them to the others.
     fn spread(&mut self, peer: PeerName, from: Option<LinkId>, now: Instant) {
-        let tree = self.routes.as_ref().and_then(|routes| routes.trees.get(&peer));
+        // Where the originator has no tree yet, whoever passed it on stands at the root: what is below us in one of the two
+        // trees is below us in the other, since parts of shortest paths are shortest paths.
+        let upstream = from.and_then(|link| self.links.get(&link)).map(|link| link.peer);
+        let upstream = upstream.map(|upstream| if upstream == peer { self.local } else { upstream });
+        let roots = [Some(peer), upstream].into_iter().flatten();
+        let tree = self.routes.as_ref().and_then(|r| roots.into_iter().find_map(|root| r.trees.get(&root)));
+        let told = self.records.get(peer).map(|record| &record.record().neighbours);
         for link in self.links.iter_mut().filter(|(link, _)| Some(**link) != from).map(|(_, link)| link) {
             // Whom no path leads to yet is in no tree.
             let reached = self.routes.as_ref().is_some_and(|r| r.peers.contains_key(&link.peer));
-            if tree.is_none_or(|tree| tree.children.contains(&link.peer)) || !reached {
+            let child = tree.is_none_or(|tree| tree.children.contains(&link.peer));
+            let told = told.is_some_and(|told| told.contains_key(&link.peer));
+            if peer == self.local || !reached || child && !told {
                 link.outbox.records.insert(peer);
             } else {
                 link.outbox.offers.insert(peer);
@@ -292,7 +305,7 @@ impl Flood {
     }
 
     /// Forgets a certificate that no record came with, unless its peer is at the other end of a link.
-    fn drop_unproven(&mut self, peer: PeerName) {
+    pub(crate) fn drop_unproven(&mut self, peer: PeerName) {
         let linked = self.links.values().any(|link| link.peer == peer);
         if peer != self.local && !linked && self.records.get(peer).is_none() {
             self.records.remove(peer);

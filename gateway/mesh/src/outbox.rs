@@ -39,8 +39,9 @@ const FIRST: PeerName = PeerName::new([0; 6]);
 const LAST: PeerName = PeerName::new([0xff; 6]);
 
 impl Outbox {
-    pub(crate) fn greet(uid: u64) -> Outbox {
-        Outbox { hello: Some(uid), digest: true, ..Outbox::default() }
+    /// The first messages of a link; with a comparison at once where it may bring much.
+    pub(crate) fn greet(uid: u64, compare: bool) -> Outbox {
+        Outbox { hello: Some(uid), digest: compare, ..Outbox::default() }
     }
 
     /// Asks for a peer's certificate and record; a neighbour that invents names is asked for no more than there can be.

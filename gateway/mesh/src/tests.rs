@@ -2,6 +2,7 @@
 
 mod connector;
 mod flood;
+mod hostile;
 mod links;
 mod network;
 mod records;

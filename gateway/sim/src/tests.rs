@@ -67,6 +67,31 @@ fn a_seed_does_the_same_again() {
     assert_eq!(logs[0], logs[1]);
 }
 
+/// All of a full mesh start at once and know one of them; then one dies.
+#[test]
+fn a_full_mesh_comes_up_and_loses_one_at_little_cost() {
+    const COUNT: usize = 24;
+    let road = Road { dialable: [true, true], delay: Duration::from_millis(3) };
+    let roads = (0..COUNT).flat_map(|a| (a + 1..COUNT).map(move |b| ((a, b), road)));
+    let targets = (0..COUNT).map(|n| if n == 0 { vec![] } else { vec![0] }).collect();
+    let mut world = World::new(Underlay::of(roads), targets, 7);
+    (0..COUNT).for_each(|number| world.start(number, Kept::Everything));
+    world.run_until(Duration::from_secs(8));
+    assert_eq!(faults_in(&world, Ground::Roads), [""; 0]);
+    // Each learns some versions of each: messages grow with the square of the count, and not with its cube.
+    let pairs = COUNT * (COUNT - 1);
+    let (messages, bytes) = world.sent;
+    assert!(messages < 40 * pairs, "{messages} messages for {pairs} pairs");
+    assert!(bytes < 20_000 * pairs, "{bytes} bytes for {pairs} pairs");
+    world.plan(Duration::from_secs(12), Fault::Crash(3));
+    world.run_until(Duration::from_secs(11));
+    let before = world.sent.0;
+    world.run_until(Duration::from_secs(19));
+    assert_eq!(faults_in(&world, Ground::Roads), [""; 0]);
+    // A record and an offer from each to each.
+    assert!(world.sent.0 - before < 3 * pairs, "{} messages for {pairs} pairs", world.sent.0 - before);
+}
+
 /// Three gateways, the outer two with the middle one as their target; the road between the outer two is slow.
 fn small() -> World {
     let both = Road { dialable: [true, true], delay: Duration::from_millis(3) };

@@ -35,6 +35,8 @@ pub struct World {
     pub underlay: Underlay,
     /// Links that at least one end believes in.
     pub wires: BTreeMap<u64, Wire>,
+    /// How many messages were sent, and how many bytes.
+    pub sent: (usize, usize),
     /// What happened last, for whoever looks for the cause of a failure.
     pub log: VecDeque<String>,
     began: Instant,
@@ -84,6 +86,7 @@ impl World {
             gateways,
             underlay,
             wires: BTreeMap::new(),
+            sent: (0, 0),
             log: VecDeque::new(),
             began: now,
             queue: BTreeMap::new(),
@@ -370,6 +373,7 @@ impl World {
             for side in (0..2).filter(|side| state.ends[*side] == number && state.up[*side]) {
                 while let Some(bytes) = mesh.poll_transmit(state.ids[side]) {
                     assert!(bytes.len() <= weave_mesh::MAX_MESSAGE, "a message of {} bytes", bytes.len());
+                    self.sent = (self.sent.0 + 1, self.sent.1 + bytes.len());
                     sent.push((wire, pair(state.ends[0], state.ends[1]), 1 - side, bytes));
                 }
             }

@@ -105,11 +105,15 @@ impl Flood {
             return;
         }
         let Some(state) = self.links.get_mut(&link) else { return };
-        // One of the two tells all it has; the other answers with what differs, both ways.
-        let rested = state.summarised.is_none_or(|at| now >= at + SUMMARY_AT_MOST_EVERY);
-        if self.local < state.peer && rested {
-            state.summarised = Some(now);
+        if state.summarised.is_some_and(|at| now < at + SUMMARY_AT_MOST_EVERY) {
+            return;
+        }
+        state.summarised = Some(now);
+        // One of the two tells all it has, and the other, which asks for it, answers with what differs, both ways.
+        if self.local < state.peer {
             state.outbox.summarise();
+        } else {
+            state.outbox.digest = true;
         }
     }
 
@@ -138,6 +142,9 @@ impl Flood {
         let Some(state) = self.links.get_mut(&link) else { return };
         for &(peer, version) in theirs {
             let ours = self.records.version(peer);
+            if ours.is_some_and(|ours| (ours.issue, ours.key) == (version.issue, version.key)) {
+                state.outbox.certified.insert(peer);
+            }
             if ours == Some(version) {
                 state.outbox.settle(peer);
             } else if ours > Some(version) {

@@ -42,12 +42,14 @@ impl Mesh {
         // The floor: a peer that no path leads to is taken in, whatever the limit.
         let needed = !self.picture.routes().peers.contains_key(&peer);
         let certificate = self.records().certificate(peer).map(Version::of_certificate);
-        let (Some(certificate), true) = (certificate, wanted || needed) else { return Err(Refused::Limit) };
-        if self.links.up(up.link, peer, up.remote, up.dial.is_some(), certificate, now) {
-            Ok(peer)
-        } else {
-            Err(Refused::Limit)
+        if let Some(certificate) = certificate.filter(|_| wanted || needed)
+            && self.links.up(up.link, peer, up.remote, up.dial.is_some(), certificate, now)
+        {
+            return Ok(peer);
         }
+        // Nothing is kept of whom there is no room for.
+        self.flood.drop_unproven(peer);
+        Err(Refused::Limit)
     }
 
     /// Brings everything in line with what has changed or is due; every input ends here.
