@@ -59,7 +59,8 @@ impl Picture {
 
     /// Something failed that must not be used any longer than it takes to group such failures.
     pub(crate) fn hurry(&mut self, now: Instant) {
-        self.due = Some(self.computed.map_or(now, |at| now.max(at + FAILURE_INTERVAL)));
+        let at = self.computed.map_or(now, |at| now.max(at + FAILURE_INTERVAL));
+        self.due = Some(self.due.map_or(at, |due| due.min(at)));
     }
 
     pub(crate) fn due_at(&self) -> Option<Instant> {

@@ -93,6 +93,45 @@ fn messages_survive() {
     assert_eq!(Message::decode(&longer), Ok(Message::Hello { lowest: 1, highest: 3, uid: 9 }));
 }
 
+/// The bytes themselves, as the documents of the format have them: a change here needs a new version of the format.
+#[test]
+fn messages_are_spelled_so() {
+    let hex = |bytes: &[u8]| bytes.iter().map(|b| format!("{b:02x}")).collect::<String>();
+    let entry = Version { issue: 1, key: 2, sequence: 3, hash: 4 };
+    let spelled = "0000000000000001000000000000000200000000000000030000000000000004";
+    for (message, expected) in [
+        (Message::Hello { lowest: 1, highest: 2, uid: 7 }, "0101020000000000000007".to_owned()),
+        (Message::Certificate(vec![0x30, 0x82]), "023082".to_owned()),
+        (Message::Digest(9), "040000000000000009".to_owned()),
+        (
+            Message::Summary { first: peer(1), last: peer(2), versions: vec![(peer(1), entry)] },
+            format!("05020000000001020000000002020000000001{spelled}"),
+        ),
+        (Message::Want(vec![peer(5)]), "06020000000005".to_owned()),
+        (Message::Offer(vec![(peer(3), entry)]), format!("07020000000003{spelled}")),
+    ] {
+        assert_eq!(hex(&message.encode()), expected);
+    }
+    let record = signed(4, 9);
+    let expected = [
+        "020000000004",                                                     // peer
+        "0000000000000009",                                                 // sequence
+        "0000000000000007",                                                 // uid
+        "00",                                                               // flags
+        "06686f73742d34",                                                   // nickname
+        "03617773",                                                         // site
+        "0130",                                                             // version
+        "0004",                                                             // short id
+        "0404040404040404040404040404040404040404040404040404040404040404", // WireGuard key
+        "02",                                                               // endpoints
+        "04c00002011a7f",
+        "0620010db80000000000000000000000011a7f",
+        "0001", // neighbours
+        "020000000005000005dc0578",
+    ];
+    assert_eq!(hex(&record.signed().bytes), expected.concat());
+}
+
 #[test]
 fn the_longest_messages_fit() {
     let versions = vec![(peer(1), version(5)); MAX_SUMMARY];
