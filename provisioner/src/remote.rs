@@ -12,7 +12,7 @@ use crate::install::{
     BadFacts, Checksum, Content, Facts, WantedFile, facts_command, link_command, parse_facts, put_command,
     service_command,
 };
-use crate::ssh::{Output, Session, SshError};
+use crate::ssh::{Login, Output, Session, SshError};
 use crate::vault::Vault;
 use crate::verify::{Gateway, Ping, parse_pings, parse_state, pings_command, state_command};
 
@@ -94,17 +94,44 @@ pub trait Remote: Send + Sync + 'static {
     fn gateway(&self, host: &str) -> impl Future<Output = Result<Gateway, RemoteError>> + Send;
 }
 
+/// How each host is logged in to.
+#[derive(Debug, Clone)]
+pub enum Logins {
+    /// By the keys that were made for it.
+    Vault(Vault),
+    /// As the operator says: port and login by host.
+    Given(BTreeMap<String, (u16, Login)>),
+}
+
+impl Logins {
+    fn of(&self, host: &str) -> Result<(u16, Login), SshError> {
+        let found = match self {
+            Logins::Vault(vault) => {
+                vault.login(host).map_err(|e| SshError::Keys(e.into()))?.map(|login| (SSH_PORT, login))
+            }
+            Logins::Given(logins) => logins.get(host).cloned(),
+        };
+        found.ok_or_else(|| SshError::UnknownHost(host.to_owned()))
+    }
+}
+
+impl From<Vault> for Logins {
+    fn from(vault: Vault) -> Logins {
+        Logins::Vault(vault)
+    }
+}
+
 /// Hosts over SSH, one connection each, opened when first needed and again when it breaks.
 pub struct SshRemote {
     cloud: Arc<dyn Cloud>,
-    vault: Vault,
+    logins: Logins,
     sessions: Mutex<BTreeMap<String, Arc<Session>>>,
 }
 
 impl SshRemote {
-    /// Reaches hosts through `cloud` with the keys of `vault`.
-    pub fn new(cloud: Arc<dyn Cloud>, vault: Vault) -> SshRemote {
-        SshRemote { cloud, vault, sessions: Mutex::default() }
+    /// Reaches hosts through `cloud`.
+    pub fn new(cloud: Arc<dyn Cloud>, logins: impl Into<Logins>) -> SshRemote {
+        SshRemote { cloud, logins: logins.into(), sessions: Mutex::default() }
     }
 
     /// The connection to a host.
@@ -112,10 +139,9 @@ impl SshRemote {
         if let Some(session) = self.sessions().get(host).filter(|session| !session.is_closed()) {
             return Ok(session.clone());
         }
-        let login = self.vault.login(host).map_err(SshError::Keys)?;
-        let login = login.ok_or_else(|| SshError::UnknownHost(host.to_owned()))?;
+        let (port, login) = self.logins.of(host)?;
         let (cloud, name) = (self.cloud.clone(), host.to_owned());
-        let connect = tokio::task::spawn_blocking(move || cloud.connect(&name, SSH_PORT));
+        let connect = tokio::task::spawn_blocking(move || cloud.connect(&name, port));
         let stream = match timeout(CONNECT_LIMIT, connect).await {
             Err(_) => return Err(SshError::TimedOut("connecting", CONNECT_LIMIT.as_secs())),
             Ok(Err(panic)) => return Err(SshError::Connect(ProviderError::Other(panic.to_string()))),
@@ -142,7 +168,7 @@ impl SshRemote {
         limit: Duration,
     ) -> Result<Output, SshError> {
         tracing::debug!(host, command, "exec");
-        self.session(host).await?.exec(command, stdin, limit).await
+        self.session(host).await?.exec_as_root(command, stdin, limit).await
     }
 
     /// Runs a command that has to succeed; returns what it says.

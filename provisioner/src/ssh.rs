@@ -1,20 +1,12 @@
-//! SSH to hosts whose keys are known before the first contact.
+//! SSH to hosts: the client of `cloud-onprem`, and what is local to this process.
 //!
-//! `session` connects and proves both sides, `exec` runs a command and collects what it says, `through` joins a command
-//! or a shell to local streams, `local` is this process's own ones and `terminal` the local end of a shell, `quote` makes words for the other
-//! side's shell.
+//! `local` is this process's own streams and `terminal` the local end of a shell.
 
-mod error;
-mod exec;
 mod local;
-pub mod quote;
-mod session;
 mod terminal;
-mod through;
 
-pub use error::SshError;
-pub use exec::Output;
+pub use cloud_onprem::ssh::{
+    Credential, Elevation, Ending, HostKeys, Login, Output, Request, Session, SshError, Streams, quote,
+};
 pub use local::Local;
-pub use session::Session;
 pub use terminal::{RawMode, window_size};
-pub use through::{Ending, Request, Streams};

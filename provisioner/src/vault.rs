@@ -6,12 +6,13 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use cloud_core::Secret;
 use rand::TryRngCore as _;
+use russh::keys::PrivateKey;
 use russh::keys::ssh_key::LineEnding;
 use russh::keys::ssh_key::private::{Ed25519Keypair, KeypairData};
-use russh::keys::{PrivateKey, PublicKey};
 use weave_model::NetworkName;
 use weave_trust::{IdentityKey, NetworkCa};
 
+use crate::ssh::Login;
 use crate::state::{FleetState, HostRecord, StateDir, StateError};
 
 const CA: &str = "network-ca.pem";
@@ -21,21 +22,19 @@ const OPERATOR: &str = "operator_ed25519";
 #[derive(Debug, Clone)]
 pub struct Vault {
     dir: StateDir,
-}
-
-/// What proves to each other who a host and the operator are.
-#[derive(Clone)]
-pub struct HostLogin {
-    /// The operator's key.
-    pub operator: PrivateKey,
-    /// The key that the host must show.
-    pub host: PublicKey,
+    network: NetworkName,
 }
 
 impl Vault {
-    /// Opens the vault of a state directory; nothing is touched yet.
+    /// Opens the vault of a state directory; nothing is touched yet. The network is `weave`.
     pub fn new(dir: StateDir) -> Vault {
-        Vault { dir }
+        Vault { dir, network: NetworkName::default() }
+    }
+
+    /// Makes the identities belong to this network.
+    pub fn of_network(mut self, network: NetworkName) -> Vault {
+        self.network = network;
+        self
     }
 
     /// The operator's public key as a line of `authorized_keys`; makes the pair if there is none.
@@ -54,11 +53,11 @@ impl Vault {
         Ok(Secret::new(text.as_str()))
     }
 
-    /// The keys for a connection; `None` when this directory has never known the host.
-    pub fn login(&self, host: &str) -> Result<Option<HostLogin>, StateError> {
+    /// The login to a host that was made with these keys; `None` when this directory has never known the host.
+    pub fn login(&self, host: &str) -> Result<Option<Login>, StateError> {
         let operator = self.read_ssh_key(OPERATOR)?;
         let host = self.read_ssh_key(&host_key_file(host))?;
-        Ok(operator.zip(host).map(|(operator, host)| HostLogin { operator, host: host.public_key().clone() }))
+        Ok(operator.zip(host).map(|(operator, host)| Login::root(operator, host.public_key().clone())))
     }
 
     /// The `identity.pem` of a host that has been issued one.
@@ -73,7 +72,7 @@ impl Vault {
     /// number always grows, even if the clock went back.
     pub fn issue(&self, fleet: &mut FleetState, host: &str) -> Result<(), StateError> {
         if self.read_ca()?.is_none() {
-            self.dir.put(CA, &NetworkCa::from_seed(NetworkName::default(), random_seed()).to_pem())?;
+            self.dir.put(CA, &NetworkCa::from_seed(self.network.clone(), random_seed()).to_pem())?;
         }
         let key = match self.read_gateway_key(host)? {
             Some(key) => key,
@@ -92,7 +91,7 @@ impl Vault {
 
     fn read_ca(&self) -> Result<Option<NetworkCa>, StateError> {
         let Some(text) = self.dir.read(CA)? else { return Ok(None) };
-        NetworkCa::from_pem(NetworkName::default(), &text).map(Some).map_err(|e| self.damaged(CA, e))
+        NetworkCa::from_pem(self.network.clone(), &text).map(Some).map_err(|e| self.damaged(CA, e))
     }
 
     fn read_gateway_key(&self, host: &str) -> Result<Option<IdentityKey>, StateError> {

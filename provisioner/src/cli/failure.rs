@@ -97,10 +97,7 @@ fn hint(error: &anyhow::Error) -> Option<String> {
             Some(RemoteError::Ssh(error)) => Some(error),
             _ => None,
         });
-        let state = cause.downcast_ref::<StateError>().or(match ssh {
-            Some(SshError::Keys(error)) => Some(error),
-            _ => None,
-        });
+        let state = cause.downcast_ref::<StateError>();
         let text = ssh.and_then(SshError::hint).or_else(|| state.and_then(state_hint));
         text.map(str::to_owned)
     })

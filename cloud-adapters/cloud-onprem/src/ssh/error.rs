@@ -10,14 +10,14 @@ pub enum SshError {
     UnknownHost(String),
     /// The keys cannot be read.
     #[error("cannot read the keys")]
-    Keys(#[source] crate::state::StateError),
+    Keys(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// There is no stream to the host.
     #[error("cannot connect")]
     Connect(#[source] ProviderError),
     /// Somebody else answers, or the host was replaced. Nothing was sent.
     #[error("the host key is {found}, expected {expected}; nothing was sent to it")]
     HostKey {
-        /// The fingerprint that was made for the host.
+        /// The fingerprint of the key it must show.
         expected: String,
         /// The fingerprint of what answered.
         found: String,
@@ -25,6 +25,9 @@ pub enum SshError {
     /// The host does not accept the operator's key.
     #[error("the host does not accept the operator's key")]
     Refused,
+    /// The agent that holds the operator's keys does not help.
+    #[error("the ssh agent {0}")]
+    Agent(String),
     /// Something took too long.
     #[error("{0} took longer than {1} s")]
     TimedOut(&'static str, u64),
@@ -55,6 +58,7 @@ impl SshError {
             SshError::UnknownHost(_)
             | SshError::Keys(_)
             | SshError::HostKey { .. }
+            | SshError::Agent(_)
             | SshError::ExecRefused
             | SshError::TooMuch(_)
             | SshError::Local(_) => false,
@@ -71,6 +75,7 @@ impl SshError {
                 "either something stands between you and the host, or the host was rebuilt outside weave-provision; \
                  if it was, `weave-provision down` and `up` make it anew",
             ),
+            SshError::Agent(_) => Some("`ssh-add -l` lists what it holds, `ssh-add KEY` adds a key"),
             SshError::Refused => Some("the host was made for another operator key; see --state and --name"),
             _ => None,
         }

@@ -24,7 +24,23 @@ pub struct Output {
 }
 
 impl Session {
-    /// Runs a line of shell as root, feeds it `stdin` to the end, and collects what it says.
+    /// Runs a line of shell as root, by whatever makes the account root; else like [`Session::exec`].
+    pub async fn exec_as_root(
+        &self,
+        command: &str,
+        stdin: &[u8],
+        limit: Duration,
+    ) -> Result<Output, SshError> {
+        let prologue = self.elevation.prologue();
+        let command = self.elevation.wrap(command);
+        if prologue.reveal().is_empty() {
+            return self.exec(command, stdin, limit).await;
+        }
+        let input = [prologue.reveal().as_bytes(), stdin].concat();
+        self.exec(command, &input, limit).await
+    }
+
+    /// Runs a line of shell, feeds it `stdin` to the end, and collects what it says.
     ///
     /// Input is fed and output drained at once, and the channel is closed on every way out: one undrained channel stalls
     /// the whole connection, one unclosed channel takes one of the ten that sshd allows (sshd_config(5), MaxSessions).
