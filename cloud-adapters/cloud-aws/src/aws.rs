@@ -1,0 +1,167 @@
+//! The adapter: one fleet in one region.
+
+use std::time::Duration;
+
+use cloud_core::{Cloud, HostSpec, HostState, Leftover, Observed, ProviderError, Site, Stream};
+use tokio::net::TcpStream;
+use tokio::runtime::Handle;
+use tokio::time::{Instant, sleep, timeout};
+
+use crate::api::Api;
+use crate::config::{Access, AwsConfig, Tuning};
+use crate::failure::{Class, Failure};
+
+/// One fleet's share of EC2 in one region.
+///
+/// Calls block the thread they are made on until the cloud has answered; they must not be made from async code.
+pub struct Aws {
+    pub(crate) config: AwsConfig,
+    pub(crate) api: Api,
+    pub(crate) tuning: Tuning,
+    runtime: Handle,
+}
+
+impl Aws {
+    /// Finds region and credentials, without asking the cloud for anything.
+    ///
+    /// `runtime` has to be one of several threads: a single-threaded one does not turn while a call blocks.
+    pub fn new(config: AwsConfig, runtime: Handle) -> Result<Aws, ProviderError> {
+        Aws::tuned(config, Access::Chain, Tuning::default(), runtime)
+    }
+
+    pub(crate) fn tuned(
+        config: AwsConfig,
+        access: Access,
+        tuning: Tuning,
+        runtime: Handle,
+    ) -> Result<Aws, ProviderError> {
+        config.check()?;
+        let api = runtime.block_on(Api::connect(&config, access, tuning))?;
+        Ok(Aws { config, api, tuning, runtime })
+    }
+
+    /// The region that the fleet stands in.
+    pub fn region(&self) -> &str {
+        self.api.region()
+    }
+
+    /// Closes a host's metadata service.
+    ///
+    /// Every process on the host can read its user-data there, and with it the host's SSH key. Call this after the
+    /// first contact that the key proved; cloud-init needs the service only until then. Asked twice, it succeeds.
+    pub fn hide_user_data(&self, host: &str) -> Result<(), ProviderError> {
+        self.runtime.block_on(async {
+            let id = self.running(host).await?.id;
+            self.api.disable_metadata(&id).await.map_err(|failure| failure.about(&format!("host {host}")))
+        })
+    }
+
+    /// The tags by which the fleet, and more narrowly a part of it, is found.
+    pub(crate) fn mark<'a>(&'a self, more: &[(&'a str, &'a str)]) -> Vec<(&'a str, &'a str)> {
+        [("tag:weave-fleet", self.config.fleet.as_str())].into_iter().chain(more.iter().copied()).collect()
+    }
+
+    /// Looks until there is something to see, at most `limit` long. What may pass by itself is looked at again.
+    pub(crate) async fn until<T>(
+        &self,
+        limit: Duration,
+        what: &str,
+        mut look: impl AsyncFnMut() -> Result<Option<T>, ProviderError>,
+    ) -> Result<T, ProviderError> {
+        let deadline = Instant::now() + limit;
+        loop {
+            let waiting = match look().await {
+                Ok(Some(seen)) => return Ok(seen),
+                Ok(None) => ProviderError::Retryable(format!("{what}: not within {} s", limit.as_secs())),
+                Err(error) if error.is_retryable() => error,
+                Err(error) => return Err(error),
+            };
+            if Instant::now() + self.tuning.poll > deadline {
+                return Err(waiting);
+            }
+            sleep(self.tuning.poll).await;
+        }
+    }
+
+    /// Acts on something just made until EC2 knows it everywhere.
+    pub(crate) async fn once_known(
+        &self,
+        what: &str,
+        mut act: impl AsyncFnMut() -> Result<(), Failure>,
+    ) -> Result<(), ProviderError> {
+        self.until(self.tuning.visible, what, async || match act().await {
+            Ok(()) => Ok(Some(())),
+            Err(failure) if failure.class() == Class::NotFound => Ok(None),
+            Err(failure) => Err(failure.about(what)),
+        })
+        .await
+    }
+
+    /// Removes something: what is gone is gone, and what is still in use is tried again for a while.
+    pub(crate) async fn remove(
+        &self,
+        what: &str,
+        mut act: impl AsyncFnMut() -> Result<(), Failure>,
+    ) -> Result<(), ProviderError> {
+        self.until(self.tuning.visible, what, async || match act().await {
+            Ok(()) => Ok(Some(())),
+            Err(failure) if failure.class() == Class::NotFound => Ok(Some(())),
+            Err(failure) => Err(failure.about(what)),
+        })
+        .await
+    }
+
+    async fn open(&self, host: &str, port: u16) -> Result<Box<dyn Stream>, ProviderError> {
+        let seen = self.running(host).await?;
+        let Some(public) = seen.public else {
+            return Err(ProviderError::Retryable(format!("host {host} has no public address yet")));
+        };
+        let closed = |why: String| {
+            ProviderError::Retryable(format!(
+                "host {host} does not answer at {public}:{port} ({why}); it may be booting, or the operator's address \
+                 is not the one that its security group lets in"
+            ))
+        };
+        let dialled = timeout(self.tuning.dial, TcpStream::connect((public, port))).await;
+        let stream = dialled
+            .map_err(|_| closed(format!("nothing within {} s", self.tuning.dial.as_secs())))?
+            .map_err(|error| closed(error.to_string()))?;
+        stream.set_nodelay(true).map_err(|error| closed(error.to_string()))?;
+        Ok(Box::new(stream))
+    }
+}
+
+impl Cloud for Aws {
+    fn name(&self) -> &str {
+        "aws"
+    }
+
+    fn ensure_site(&self, site: &Site) -> Result<(), ProviderError> {
+        self.runtime.block_on(self.ensure_network(site)).map(drop)
+    }
+
+    fn observe(&self) -> Result<Observed, ProviderError> {
+        self.runtime
+            .block_on(async { Ok(Observed { sites: self.sites().await?, hosts: self.hosts().await? }) })
+    }
+
+    fn create_host(&self, spec: &HostSpec) -> Result<HostState, ProviderError> {
+        self.runtime.block_on(self.make_host(spec))
+    }
+
+    fn destroy_host(&self, name: &str) -> Result<(), ProviderError> {
+        self.runtime.block_on(self.end_host(name))
+    }
+
+    fn remove_site(&self, name: &str) -> Result<(), ProviderError> {
+        self.runtime.block_on(self.remove_network(name))
+    }
+
+    fn sweep(&self) -> Result<Vec<Leftover>, ProviderError> {
+        self.runtime.block_on(self.sweep_fleet())
+    }
+
+    fn connect(&self, host: &str, port: u16) -> Result<Box<dyn Stream>, ProviderError> {
+        self.runtime.block_on(self.open(host, port))
+    }
+}

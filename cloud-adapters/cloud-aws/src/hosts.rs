@@ -1,0 +1,237 @@
+//! Hosts: instances found by their tags, made under a token, removed until they are gone.
+
+use std::collections::BTreeSet;
+
+use cloud_core::{HostSpec, HostState, Phase, ProviderError, Secret, Site};
+
+use crate::api::Launch;
+use crate::aws::Aws;
+use crate::cloud_init;
+use crate::failure::Class;
+use crate::network::Network;
+use crate::plan::{self, FLEET, HOST, SITE, Seen, SeenImage, Subnet, Tags};
+
+/// How many dead instances a token may lead to before this looks like something else.
+const MAX_ATTEMPTS: usize = 8;
+
+impl Aws {
+    /// The fleet's hosts, sorted by name.
+    pub(crate) async fn hosts(&self) -> Result<Vec<HostState>, ProviderError> {
+        let seen = self.api.instances(&self.mark(&[])).await.map_err(|f| f.about("the fleet's hosts"))?;
+        Ok(plan::hosts(&seen).into_iter().filter_map(Seen::host).collect())
+    }
+
+    /// The instance of a host that can be talked to.
+    pub(crate) async fn running(&self, name: &str) -> Result<Seen, ProviderError> {
+        let seen = self.instances_of(name).await?;
+        let hosts = plan::hosts(&seen);
+        let host = *hosts.first().ok_or_else(|| ProviderError::NotFound(format!("host {name}")))?;
+        match host.phase() {
+            Some(Phase::Running) => Ok(host.clone()),
+            _ => Err(ProviderError::Retryable(format!("host {name} does not run: it is {}", host.state))),
+        }
+    }
+
+    /// Makes a host, or adopts the one that is there.
+    pub(crate) async fn make_host(&self, spec: &HostSpec) -> Result<HostState, ProviderError> {
+        let seen = self.instances_of(&spec.name).await?;
+        let id = match seen.iter().filter(|seen| seen.is_live()).min_by_key(|seen| seen.rank()) {
+            Some(there) if there.tag(SITE) != spec.site => {
+                let (name, site) = (&spec.name, there.tag(SITE));
+                return Err(ProviderError::Conflict(format!("host {name} in site {site}")));
+            }
+            Some(there) => there.id.clone(),
+            None => {
+                let network = self.network_for(spec).await?;
+                self.launch(spec, &network, seen.len()).await?
+            }
+        };
+        self.settle(spec, &id).await
+    }
+
+    /// Removes the instances of a host, then what belonged to it alone.
+    pub(crate) async fn end_host(&self, name: &str) -> Result<(), ProviderError> {
+        let what = format!("host {name}");
+        self.end_instances(&what, &self.mark(&[("tag:weave-host", name)])).await?;
+        self.release_addresses(&self.mark(&[("tag:weave-host", name)])).await
+    }
+
+    /// Terminates instances and waits until they are gone: only then is what they use free.
+    pub(crate) async fn end_instances(&self, what: &str, only: &[(&str, &str)]) -> Result<(), ProviderError> {
+        let seen = self.api.instances(only).await.map_err(|failure| failure.about(what))?;
+        for live in seen.iter().filter(|seen| seen.is_live()) {
+            self.remove(what, async || self.api.terminate(&live.id).await).await?;
+        }
+        self.until(self.tuning.instance, &format!("the end of {what}"), async || {
+            let seen = self.api.instances(only).await.map_err(|failure| failure.about(what))?;
+            Ok(seen.iter().all(|seen| seen.phase().is_none()).then_some(()))
+        })
+        .await
+    }
+
+    pub(crate) async fn offered(&self) -> Result<BTreeSet<String>, ProviderError> {
+        let kind = &self.config.instance_type;
+        let offered = self.api.offered(kind).await.map_err(|f| f.about(&format!("instance type {kind}")))?;
+        let zone = self.config.zone.as_deref();
+        if offered.is_empty() || zone.is_some_and(|zone| !offered.contains(zone)) {
+            let place = zone.unwrap_or(self.region());
+            return Err(ProviderError::Invalid(format!(
+                "there is no instance type {kind} in {place}: choose another `instance_type` or `zone`"
+            )));
+        }
+        Ok(offered)
+    }
+
+    async fn instances_of(&self, host: &str) -> Result<Vec<Seen>, ProviderError> {
+        let only = self.mark(&[("tag:weave-host", host)]);
+        self.api.instances(&only).await.map_err(|failure| failure.about(&format!("host {host}")))
+    }
+
+    /// The network of the host's site, with what a crash left out of it.
+    async fn network_for(&self, spec: &HostSpec) -> Result<Network, ProviderError> {
+        let sites = self.sites().await?;
+        let site: Option<Site> = sites.into_iter().find(|site| site.name == spec.site);
+        self.ensure_network(&site.ok_or_else(|| ProviderError::NotFound(format!("site {}", spec.site)))?)
+            .await
+    }
+
+    /// Runs an instance in the first zone with room; returns its id.
+    async fn launch(&self, spec: &HostSpec, network: &Network, gone: usize) -> Result<String, ProviderError> {
+        let what = format!("host {}", spec.name);
+        let user_data = Secret::new(cloud_init::base64(cloud_init::user_data(spec)?.reveal().as_bytes()));
+        let (image, tags) = (self.image().await?, self.host_tags(spec));
+        let subnets = self.subnets(network, spec.index).await?;
+        let mut full = None;
+        'zones: for subnet in &subnets {
+            for attempt in gone..gone + MAX_ATTEMPTS {
+                let (fleet, region) = (&self.config.fleet, self.region());
+                let token = plan::token(fleet, region, &spec.name, &subnet.zone, attempt);
+                let launch = Launch {
+                    token: &token,
+                    image: &image,
+                    instance_type: &self.config.instance_type,
+                    subnet: &subnet.id,
+                    group: &network.group,
+                    root_gib: self.config.root_gib,
+                    spot: self.config.spot,
+                    user_data: &user_data,
+                    tags: &tags,
+                };
+                match self.api.run(&launch).await {
+                    Ok(seen) if seen.is_live() => return Ok(seen.id),
+                    // The token is that of an instance of yesterday.
+                    Ok(_) => {}
+                    Err(failure) if failure.class() == Class::Capacity => {
+                        tracing::info!(zone = subnet.zone, "no room for the instance type");
+                        full = Some(failure.about(&what));
+                        continue 'zones;
+                    }
+                    // Asked for before with other words: it is there and not visible yet, or it was yesterday.
+                    Err(failure) if failure.class() == Class::Exists => {
+                        let find = async || {
+                            let seen = self.instances_of(&spec.name).await?;
+                            Ok(seen.into_iter().find(Seen::is_live))
+                        };
+                        match self.until(self.tuning.visible, &what, find).await {
+                            Ok(seen) => return Ok(seen.id),
+                            Err(error) if !error.is_retryable() => return Err(error),
+                            Err(_) => {}
+                        }
+                    }
+                    Err(failure) => return Err(failure.about(&what)),
+                }
+            }
+            return Err(ProviderError::Conflict(format!("{what} under {MAX_ATTEMPTS} tokens")));
+        }
+        Err(full.unwrap_or_else(|| ProviderError::Invalid(format!("{what} has no zone to stand in"))))
+    }
+
+    async fn image(&self) -> Result<SeenImage, ProviderError> {
+        let query = plan::image_query(&self.config.image, &self.config.instance_type);
+        let what = format!("image {:?}", self.config.image);
+        let found = self.api.images(&query).await.map_err(|failure| failure.about(&what))?;
+        plan::newest(found).ok_or_else(|| ProviderError::NotFound(format!("{what} in {}", self.region())))
+    }
+
+    /// The subnets to try, one for each zone; in a VPC that is somebody else's, only those with a way out.
+    async fn subnets(&self, network: &Network, host: u8) -> Result<Vec<Subnet>, ProviderError> {
+        let (vpc, zone) = (&network.vpc, self.config.zone.as_deref());
+        let all = self.api.subnets(&[("vpc-id", vpc)]).await;
+        let mut all = all.map_err(|failure| failure.about(&format!("the subnets of VPC {vpc}")))?;
+        if self.config.vpc.is_some() {
+            let tables = self.tables(vpc).await?;
+            all.retain(|subnet| plan::is_public(&subnet.id, &tables));
+        }
+        let chosen = plan::subnets_for(&all, &self.offered().await?, zone, host);
+        if chosen.is_empty() {
+            let place = zone.unwrap_or("any zone that offers the instance type");
+            return Err(ProviderError::Invalid(format!(
+                "VPC {vpc} has no subnet with a route to the internet in {place}: add one, or choose another `vpc`"
+            )));
+        }
+        Ok(chosen)
+    }
+
+    /// Brings an instance, new or adopted, to what a gateway needs.
+    async fn settle(&self, spec: &HostSpec, id: &str) -> Result<HostState, ProviderError> {
+        let what = format!("host {}", spec.name);
+        let look = async || {
+            let seen = self.instances_of(&spec.name).await?;
+            Ok(seen.into_iter().find(|seen| seen.id == id))
+        };
+        let seen = self.until(self.tuning.visible, &what, look).await?;
+        if seen.phase() == Some(Phase::Stopped) {
+            self.until(self.tuning.instance, &what, async || {
+                self.api.start(id).await.map(Some).map_err(|failure| failure.about(&what))
+            })
+            .await?;
+        }
+        self.once_known(&what, async || self.api.disable_source_check(id).await).await?;
+        if self.config.elastic_ip {
+            self.until(self.tuning.instance, &format!("{what} running"), async || {
+                Ok(look().await?.filter(|seen| seen.phase() == Some(Phase::Running)))
+            })
+            .await?;
+            self.ensure_address(spec, id).await?;
+        }
+        let seen = self.until(self.tuning.visible, &what, look).await?;
+        seen.host().ok_or_else(|| ProviderError::Retryable(format!("{what} went away while it started")))
+    }
+
+    async fn ensure_address(&self, spec: &HostSpec, instance: &str) -> Result<(), ProviderError> {
+        let what = format!("elastic address of host {}", spec.name);
+        let only = self.mark(&[("tag:weave-host", &spec.name)]);
+        let list = async || self.api.addresses(&only).await.map_err(|failure| failure.about(&what));
+        let there = list().await?;
+        if there.iter().all(|address| address.instance.as_deref() != Some(instance)) {
+            let id = match there.first() {
+                Some(address) => {
+                    if let Some(association) = &address.association {
+                        self.remove(&what, async || self.api.disassociate(association).await).await?;
+                    }
+                    address.id.clone()
+                }
+                None => {
+                    let made = self.api.allocate(&self.host_tags(spec)).await;
+                    made.map_err(|failure| failure.about(&what))?
+                }
+            };
+            self.once_known(&what, async || self.api.associate(&id, instance).await).await?;
+        }
+        // AllocateAddress knows no token, so a lost answer makes two.
+        let idle = list().await?.into_iter().filter(|address| address.association.is_none());
+        for twin in idle {
+            self.remove(&what, async || self.api.release(&twin.id).await).await?;
+        }
+        Ok(())
+    }
+
+    /// Labels of the caller first: they cannot replace the marks by which the host is found.
+    fn host_tags(&self, spec: &HostSpec) -> Tags {
+        let mut tags: Tags = spec.labels.clone();
+        let marks =
+            [("Name", &spec.name), (FLEET, &self.config.fleet), (SITE, &spec.site), (HOST, &spec.name)];
+        tags.extend(marks.into_iter().map(|(key, value)| (key.to_owned(), value.clone())));
+        tags
+    }
+}

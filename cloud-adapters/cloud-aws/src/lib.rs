@@ -1,0 +1,28 @@
+//! One fleet's share of Amazon EC2: [`cloud_core::Cloud`] over the AWS SDK.
+//!
+//! ```text
+//!   config ──► aws ──► network, hosts, sweep        the calls of the trait, each a short sequence
+//!                          │           │
+//!                          ▼           ▼
+//!                        api         plan, cloud_init
+//!          (alone names the SDK)     (pure: states, rules, images, tokens, error classes)
+//! ```
+//!
+//! Everything made bears the tag `weave-fleet`; nothing else is ever changed or removed. Not here: SSH, and what is
+//! installed on the hosts.
+
+mod api;
+mod aws;
+mod cloud_init;
+mod config;
+mod failure;
+mod hosts;
+mod network;
+mod plan;
+mod sweep;
+
+pub use aws::Aws;
+pub use config::{AwsConfig, Image};
+
+#[cfg(test)]
+mod tests;

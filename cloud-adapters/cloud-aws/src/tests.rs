@@ -1,0 +1,1 @@
+//! Tables of the pure parts, and the adapter against an emulator.
