@@ -39,7 +39,7 @@ const LINKS_PER_PEER: usize = 4;
 const LIVES_KEPT: usize = 8;
 
 /// Before anything is measured: a slow link, so that measured ones are preferred.
-const UNMEASURED: Duration = Duration::from_millis(100);
+pub(crate) const UNMEASURED: Duration = Duration::from_millis(100);
 
 /// Every QUIC path carries datagrams of this size (RFC 9000 §14).
 const UNMEASURED_MTU: u16 = 1200;

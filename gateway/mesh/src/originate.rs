@@ -18,6 +18,7 @@ use weave_model::{PeerName, ShortId};
 use crate::config::Config;
 use crate::flood::{ORIGINATOR_INTERVAL, Overtaken};
 use crate::graph::Edge;
+use crate::links::UNMEASURED;
 use crate::record::Record;
 
 /// When a site goes dark its links go down one by one within a moment; a handful of records tells as much as hundreds.
@@ -157,10 +158,12 @@ impl Originate {
     }
 
     fn wanted(&self, live: &BTreeMap<PeerName, Edge>, short_id: Option<ShortId>) -> Record {
-        let steady = |peer: &PeerName, edge: &Edge| Edge {
-            rtt: quantised(edge.rtt, self.record.neighbours.get(peer).map(|e| e.rtt)),
-            mtu: edge.mtu,
-        };
+        // What was published before anything was measured is no step to stay at.
+        let guess = quantised(UNMEASURED, None);
+        let last =
+            |peer: &PeerName| self.record.neighbours.get(peer).map(|e| e.rtt).filter(|rtt| *rtt != guess);
+        let steady =
+            |peer: &PeerName, edge: &Edge| Edge { rtt: quantised(edge.rtt, last(peer)), mtu: edge.mtu };
         let neighbours = live.iter().map(|(peer, edge)| (*peer, steady(peer, edge)));
         Record {
             short_id,

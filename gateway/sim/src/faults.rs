@@ -47,7 +47,7 @@ pub(crate) fn schedule(
     let roads: Vec<Pair> = underlay.roads().collect();
     let mut faults = Vec::new();
     let mut free: Vec<Duration> = vec![Duration::ZERO; count];
-    for _ in 0..rng.random_range(4..18) {
+    for _ in 0..rng.random_range(3..14) {
         let at = during.mul_f64(rng.random_range(0.0..0.9));
         // Shorter and longer than a link takes to time out.
         let lasting = Duration::from_millis(rng.random_range(200..30_000));

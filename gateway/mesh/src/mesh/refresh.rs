@@ -8,6 +8,7 @@ use super::{Mesh, Wake};
 use crate::config::{LinkUp, Remembered};
 use crate::events::{CloseReason, Event};
 use crate::expiry::REFUSED_FOR;
+use crate::originate::quantised;
 use crate::record::SignedRecord;
 use crate::records::Certified;
 use crate::refused::{BadContent, Refused};
@@ -164,11 +165,13 @@ impl Mesh {
             self.close(link, CloseReason::Replaced, self.now);
         }
         let mut neighbours = self.links.neighbours();
-        let own = self.flood.records().get(self.local()).map(|r| r.record());
-        for (peer, edge) in own.into_iter().flat_map(|own| &own.neighbours) {
-            // As published: what jitters is no news for the datapath either.
-            if let Some(neighbour) = neighbours.get_mut(peer) {
-                (neighbour.rtt, neighbour.mtu) = (edge.rtt, edge.mtu);
+        let own = self.flood.records().get(self.local()).map(|r| &r.record().neighbours);
+        let last = self.picture.routes();
+        for (peer, neighbour) in &mut neighbours {
+            // As published, and in steps where nothing is: what jitters is no news for the datapath either.
+            match own.and_then(|own| own.get(peer)) {
+                Some(edge) => (neighbour.rtt, neighbour.mtu) = (edge.rtt, edge.mtu),
+                None => neighbour.rtt = quantised(neighbour.rtt, last.neighbours.get(peer).map(|n| n.rtt)),
             }
         }
         if let Some(routes) =

@@ -291,3 +291,15 @@ fn a_neighbour_that_nobody_gets_frames_to_is_still_probed() {
     network.seconds(5);
     assert_eq!((network.reached(1), network.reached(2)), (vec![2, 3], vec![1, 3]));
 }
+
+/// A link is published before it is measured; what it measures then is published to the nearest step.
+#[test]
+fn the_first_measurement_replaces_the_guess() {
+    let mut network = Network::of(2);
+    network.connect(1, 2);
+    network.seconds(2);
+    network.report(1, 2, true, 80_000);
+    network.seconds(2);
+    let published = network.machines[&2].records().get(peer(1)).unwrap().record().neighbours[&peer(2)].rtt;
+    assert!((73_000..88_000).contains(&published.as_micros()), "{published:?}");
+}
