@@ -27,7 +27,7 @@ use crate::version::Version;
 use reader::Reader;
 pub(crate) use record::{MAX_NEIGHBOURS, MIN_MTU, bounded, decode_record, encode_record};
 
-/// The longest message: a summary or offer of [`MAX_SUMMARY`] versions takes 57,013 bytes.
+/// The longest message: a summary of 1,500 versions takes 57,013 bytes.
 pub const MAX_MESSAGE: usize = 64 * 1024;
 
 /// As many versions as one summary or offer holds.
