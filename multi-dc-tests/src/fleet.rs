@@ -18,6 +18,12 @@ pub const CLOUDS: &str = "aws,gcp,onprem";
 /// The hosts of a fleet in all clouds.
 pub const HOSTS: [&str; 4] = ["aws-1", "gcp-1", "onprem-1", "onprem-2"];
 
+/// Before the number of the process that runs the test.
+const PREFIX: &str = "mdc";
+
+/// Where labs are.
+const LABS: &str = "/run/weave-lab";
+
 /// No command of the provisioner takes as long, not even an `up` whose verification fails after its minute.
 const LIMIT: Duration = Duration::from_secs(120);
 
@@ -35,8 +41,9 @@ pub struct Fleet {
 impl Fleet {
     /// A name and a state directory that nobody else uses; nothing is made yet.
     pub fn new(test: &str) -> anyhow::Result<Fleet> {
-        let name = format!("mdc{}-{test}", std::process::id());
-        let state = std::env::temp_dir().join(format!("weave-{name}"));
+        end_orphans()?;
+        let name = format!("{PREFIX}{}-{test}", std::process::id());
+        let state = std::env::temp_dir().join(state_name(&name));
         Ok(Fleet { provisioner: program("weave-provision")?, name, state })
     }
 
@@ -179,6 +186,32 @@ impl Fleet {
     pub fn explain<T>(&self, scenario: impl FnOnce(&Fleet) -> anyhow::Result<T>) -> anyhow::Result<T> {
         scenario(self).inspect_err(|_| eprintln!("{}", self.diagnosis()))
     }
+}
+
+/// Ends the fleets of tests that were killed before they could do so themselves.
+fn end_orphans() -> anyhow::Result<()> {
+    for (folder, before) in
+        [(PathBuf::from(LABS), PREFIX.to_owned()), (std::env::temp_dir(), state_name(PREFIX))]
+    {
+        let Ok(entries) = std::fs::read_dir(folder) else { continue };
+        for entry in entries.flatten() {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            let owner = name.strip_prefix(&before).and_then(|rest| rest.split_once('-'));
+            let Some((pid, test)) = owner.filter(|(pid, _)| pid.parse::<u32>().is_ok()) else { continue };
+            if PathBuf::from("/proc").join(pid).exists() {
+                continue;
+            }
+            let name = format!("{PREFIX}{pid}-{test}");
+            netlab::down(&name).with_context(|| format!("while ending {name}, whose test was killed"))?;
+            // Another test may have been faster.
+            let _ = std::fs::remove_dir_all(std::env::temp_dir().join(state_name(&name)));
+        }
+    }
+    Ok(())
+}
+
+fn state_name(fleet: &str) -> String {
+    format!("weave-{fleet}")
 }
 
 /// Every ordered pair of different values.

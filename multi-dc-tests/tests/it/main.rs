@@ -1,6 +1,7 @@
 //! The scenarios: a fleet in three clouds, all played by this machine. Root only, one at a time, in the profile `netns`.
 #![expect(clippy::disallowed_methods, reason = "tests: read their own settings")]
 
+mod netns_cables;
 mod netns_crash;
 mod netns_failover;
 mod netns_killed;

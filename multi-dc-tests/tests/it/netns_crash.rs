@@ -5,16 +5,10 @@ use std::time::Duration;
 use anyhow::ensure;
 use multi_dc_tests::{Fleet, Pings, Status, attach_all, within};
 
-use crate::netns_failover::report;
-
-/// What the loss of a relay may cost.
-const RELAY_GAP: Duration = Duration::from_secs(2);
+use crate::netns_failover::{HEALING, RELAY_GAP, report};
 
 /// What the crash of an endpoint's own gateway may cost, its restart included.
 const CRASH_GAP: Duration = Duration::from_secs(5);
-
-/// What everything may take to be as before once the trouble is over.
-const HEALING: Duration = Duration::from_secs(10);
 
 /// Whichever relay is in use dies, again and again; it is replaced at once and comes back.
 #[test]

@@ -91,3 +91,16 @@ fn a_fleet_grows_and_what_was_changed_by_hand_is_repaired() -> anyhow::Result<()
     })?;
     fleet.down()
 }
+
+/// What all the other tests rely on: their fleet ends with them, whatever their end.
+#[test]
+fn a_test_that_panics_leaves_nothing() -> anyhow::Result<()> {
+    let left = Fleet::new("panics")?;
+    let outcome = std::panic::catch_unwind(|| -> anyhow::Result<()> {
+        let fleet = Fleet::new("panics")?;
+        fleet.provision(&["up", "--clouds", "aws", "--yes"])?.expect_success()?;
+        panic!("as a test does that fails");
+    });
+    ensure!(outcome.is_err(), "nothing panicked: {outcome:?}");
+    left.is_gone()
+}
