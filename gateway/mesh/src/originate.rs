@@ -34,8 +34,8 @@ const STEP: f64 = 1.2;
 /// from the start, so this leaves almost a tenth of jitter to each side.
 const DEAD_BAND: f64 = 1.3;
 
-/// Below this all round trips are alike: the cost of a hop is more (`graph`), and timers are not finer.
-const SHORTEST: Duration = Duration::from_micros(100);
+/// Below this all round trips are alike: within a site what differs is how busy the machines are, not the way.
+const SHORTEST: Duration = Duration::from_millis(1);
 
 /// One overtaking is a record of an earlier life, and there may be some of them around. This many by the same other
 /// start, none longer than [`CLONE_WITHIN`] after the last, are answers to ours: somebody else lives with our key.

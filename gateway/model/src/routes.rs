@@ -124,7 +124,7 @@ pub struct PathReport {
     pub peer: PeerName,
     /// Whether frames pass. A path is dead after three probes in a row without an answer.
     pub alive: bool,
-    /// Smoothed round trip of the probes; `None` before the first answer.
+    /// The least round trip of the last probes; `None` before the first answer.
     pub rtt: Option<Duration>,
     /// The largest overlay packet known to pass unfragmented, in bytes; `None` before the first answer.
     pub mtu: Option<u16>,

@@ -320,7 +320,8 @@ impl World {
                 let last = self.gateways[number].reported.insert(*peer, alive);
                 // Measurements now and then; a change at once.
                 if last != Some(alive) || looks.is_multiple_of(40) {
-                    let jitter = self.rng.random_range(0.95..1.05);
+                    // Probes report the least of the last sixteen round trips.
+                    let jitter = self.rng.random_range(1.0..1.03);
                     let rtt = Some((self.delay(pair(number, other)) * 2).mul_f64(jitter));
                     let report = PathReport { peer: *peer, alive, rtt, mtu: Some(1376) };
                     let now = self.now;

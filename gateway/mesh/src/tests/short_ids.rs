@@ -113,17 +113,17 @@ fn measurements_are_published_at_most_every_second() {
 #[test]
 fn steps_are_a_fifth_and_stick() {
     let micros = Duration::from_micros;
-    for (rtt, last) in [(1, 100), (100, 100), (1010, 1000), (1290, 1000), (780, 1000)] {
+    for (rtt, last) in [(1, 1000), (900, 1000), (2020, 2000), (2580, 2000), (1560, 2000)] {
         assert_eq!(quantised(micros(rtt), Some(micros(last))), micros(last), "{rtt} after {last}");
     }
-    let mut steps: Vec<Duration> = (100..100_000).map(|rtt| quantised(micros(rtt), None)).collect();
+    let mut steps: Vec<Duration> = (1000..100_000).map(|rtt| quantised(micros(rtt), None)).collect();
     steps.dedup();
     for pair in steps.windows(2) {
         let factor = pair[1].as_secs_f64() / pair[0].as_secs_f64();
         assert!((1.18..1.22).contains(&factor), "{pair:?}");
     }
-    let next = quantised(micros(1350), Some(micros(1000)));
-    assert!(next > micros(1200) && next < micros(1500));
+    let next = quantised(micros(2700), Some(micros(2000)));
+    assert!(next > micros(2400) && next < micros(3000));
     assert!(quantised(Duration::MAX, None) > Duration::from_secs(4000));
 }
 
