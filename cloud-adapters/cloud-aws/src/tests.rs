@@ -1,1 +1,6 @@
-//! Tables of the pure parts, and the adapter against an emulator.
+//! Tables of the pure parts, and the adapter against an emulator (module `emulator`).
+
+mod emulator;
+mod failures;
+mod plans;
+mod user_data;

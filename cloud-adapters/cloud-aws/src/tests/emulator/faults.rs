@@ -1,0 +1,185 @@
+//! One test for each row of the table of faults.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use cloud_core::{Cloud as _, ProviderError};
+
+use super::proxy::Fault;
+use super::{Emulator, site, spec, tuning};
+use crate::config::Tuning;
+
+/// A site that stands, and whose next `action` fails for ever.
+fn failing(action: &'static str, fault: Fault) -> (Emulator, ProviderError) {
+    let emulator = Emulator::start();
+    let cloud = emulator.cloud();
+    cloud.ensure_site(&site()).unwrap();
+    emulator.proxy.fail(action, 1000, fault);
+    let error = cloud.create_host(&spec("aws-1", 1)).unwrap_err();
+    (emulator, error)
+}
+
+/// What passes by itself passes unseen twice, and is told as retryable when it stays.
+fn passes(fault: Fault, attempts: usize) {
+    let emulator = Emulator::start();
+    let cloud = emulator.cloud();
+    for action in
+        ["DescribeInstances", "DescribeVpcs", "CreateSecurityGroup", "AuthorizeSecurityGroupIngress"]
+    {
+        emulator.proxy.fail(action, attempts - 1, fault.clone());
+    }
+    cloud.observe().unwrap();
+    cloud.ensure_site(&site()).unwrap();
+    emulator.proxy.fail("DescribeInstances", 1000, fault);
+    let before = emulator.proxy.calls("DescribeInstances").len();
+    let error = cloud.observe().unwrap_err();
+    assert!(error.is_retryable() && error.to_string().contains("ec2:DescribeInstances"), "{error:?}");
+    assert_eq!(emulator.proxy.calls("DescribeInstances").len() - before, attempts);
+}
+
+#[test]
+fn throttling() {
+    passes(Fault::Error(503, "RequestLimitExceeded"), 3);
+}
+
+#[test]
+fn internal_error() {
+    passes(Fault::Error(500, "InternalError"), 3);
+}
+
+#[test]
+fn bad_gateway() {
+    passes(Fault::Raw(502, "<html>bad gateway</html>"), 3);
+}
+
+#[test]
+fn throttling_without_a_code() {
+    passes(Fault::Raw(429, ""), 1);
+}
+
+#[test]
+fn closed_connection() {
+    passes(Fault::Close, 3);
+}
+
+#[test]
+fn hang() {
+    let emulator = Emulator::start();
+    let impatient = Tuning { attempt: Duration::from_secs(3), ..tuning() };
+    let cloud = emulator.cloud_with(emulator.config(), impatient);
+    emulator.proxy.fail("DescribeInstances", 1, Fault::Hang);
+    cloud.observe().unwrap();
+    let impatient = Tuning { attempt: Duration::from_millis(200), ..tuning() };
+    let cloud = emulator.cloud_with(emulator.config(), impatient);
+    emulator.proxy.fail("DescribeVpcs", 1000, Fault::Hang);
+    let error = cloud.ensure_site(&site()).unwrap_err();
+    assert!(error.is_retryable() && error.to_string().contains("got no answer"), "{error:?}");
+}
+
+#[test]
+fn an_answer_that_is_not_ec2s() {
+    let (_emulator, error) = failing("RunInstances", Fault::Raw(200, "<html>log in to the hotel</html>"));
+    assert!(matches!(&error, ProviderError::Other(text) if text.contains("check the endpoint")), "{error:?}");
+}
+
+#[test]
+fn permission() {
+    for code in ["UnauthorizedOperation", "AuthFailure"] {
+        let (emulator, error) = failing("RunInstances", Fault::Error(403, code));
+        let ProviderError::Permission(text) = error else { panic!("{error:?}") };
+        assert!(text.contains("host aws-1") && text.contains("need ec2:RunInstances"), "{text}");
+        assert_eq!(emulator.proxy.calls("RunInstances").len(), 1);
+    }
+}
+
+#[test]
+fn an_old_signature() {
+    let (_emulator, error) = failing("RunInstances", Fault::Error(400, "RequestExpired"));
+    assert!(matches!(&error, ProviderError::Permission(text) if text.contains("clock")), "{error:?}");
+}
+
+#[test]
+fn quota() {
+    let (emulator, error) = failing("RunInstances", Fault::Error(400, "VcpuLimitExceeded"));
+    let ProviderError::Quota(text) = error else { panic!("{error:?}") };
+    assert!(text.contains("host aws-1") && text.contains("VcpuLimitExceeded"), "{text}");
+    assert_eq!(emulator.proxy.calls("RunInstances").len(), 1);
+}
+
+#[test]
+fn capacity_is_looked_for_in_the_other_zones() {
+    let emulator = Emulator::start();
+    let cloud = emulator.cloud();
+    cloud.ensure_site(&site()).unwrap();
+    // All attempts of the SDK in the first zone.
+    emulator.proxy.fail("RunInstances", 3, Fault::Error(500, "InsufficientInstanceCapacity"));
+    cloud.create_host(&spec("aws-1", 1)).unwrap();
+    let runs = emulator.proxy.calls("RunInstances");
+    let subnets: BTreeSet<_> = runs.iter().map(|run| &run["NetworkInterface.1.SubnetId"]).collect();
+    let tokens: BTreeSet<_> = runs.iter().map(|run| &run["ClientToken"]).collect();
+    assert_eq!((runs.len(), subnets.len(), tokens.len()), (4, 2, 2));
+    emulator.proxy.fail("RunInstances", 1000, Fault::Error(500, "InsufficientInstanceCapacity"));
+    let error = cloud.create_host(&spec("aws-2", 2)).unwrap_err();
+    assert!(error.is_retryable() && error.to_string().contains("choose another zone"), "{error:?}");
+    assert_eq!(emulator.instances(&cloud).len(), 1);
+}
+
+#[test]
+fn not_known_yet_after_the_run() {
+    const NONE: &str =
+        "<DescribeInstancesResponse><requestId>r</requestId><reservationSet/></DescribeInstancesResponse>";
+    let emulator = Emulator::start();
+    let cloud = emulator.cloud();
+    cloud.ensure_site(&site()).unwrap();
+    emulator.proxy.fail_after("DescribeInstances", 1, 4, Fault::Raw(200, NONE));
+    emulator.proxy.fail("ModifyInstanceAttribute", 4, Fault::Error(400, "InvalidInstanceID.NotFound"));
+    cloud.create_host(&spec("aws-1", 1)).unwrap();
+    assert_eq!(emulator.proxy.calls("ModifyInstanceAttribute").len(), 5);
+    emulator.proxy.fail("ModifyInstanceAttribute", 1000, Fault::Error(400, "InvalidInstanceID.NotFound"));
+    let error = cloud.create_host(&spec("aws-1", 1)).unwrap_err();
+    assert!(error.is_retryable() && error.to_string().contains("host aws-1"), "{error:?}");
+}
+
+#[test]
+fn dependency_violation() {
+    let emulator = Emulator::start();
+    let cloud = emulator.cloud();
+    cloud.ensure_site(&site()).unwrap();
+    emulator.proxy.fail("DeleteSecurityGroup", 1000, Fault::Error(400, "DependencyViolation"));
+    let error = cloud.remove_site("aws").unwrap_err();
+    assert!(error.is_retryable() && error.to_string().contains("security group sg-"), "{error:?}");
+    emulator.proxy.heal();
+    emulator.proxy.fail("DeleteSecurityGroup", 3, Fault::Error(400, "DependencyViolation"));
+    cloud.remove_site("aws").unwrap();
+    assert_eq!(cloud.sweep().unwrap(), []);
+}
+
+#[test]
+fn incorrect_state() {
+    let emulator = Emulator::start();
+    let cloud = emulator.cloud();
+    cloud.ensure_site(&site()).unwrap();
+    cloud.create_host(&spec("aws-1", 1)).unwrap();
+    emulator.proxy.fail("TerminateInstances", 3, Fault::Error(400, "IncorrectInstanceState"));
+    cloud.destroy_host("aws-1").unwrap();
+    assert_eq!(emulator.proxy.calls("TerminateInstances").len(), 4);
+}
+
+#[test]
+fn gone_while_it_is_removed() {
+    let emulator = Emulator::start();
+    let cloud = emulator.cloud();
+    cloud.ensure_site(&site()).unwrap();
+    emulator.proxy.fail("DeleteSecurityGroup", 1, Fault::Lose);
+    cloud.remove_site("aws").unwrap();
+    assert!(emulator.proxy.calls("DeleteSecurityGroup").len() > 1);
+}
+
+#[test]
+fn a_name_that_is_somebody_elses() {
+    let emulator = Emulator::start();
+    emulator.proxy.fail("CreateSecurityGroup", 1000, Fault::Error(400, "InvalidGroup.Duplicate"));
+    let error = emulator.cloud().ensure_site(&site()).unwrap_err();
+    let ProviderError::Conflict(text) = error else { panic!("{error:?}") };
+    assert!(text.contains("security group weave-demo-aws"), "{text}");
+}

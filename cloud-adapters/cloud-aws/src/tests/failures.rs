@@ -1,0 +1,85 @@
+//! The table of error classes.
+
+use cloud_core::ProviderError;
+
+use crate::failure::{Class, Failure, Stage};
+
+fn answered(code: &str) -> Failure {
+    Failure {
+        action: "RunInstances",
+        code: Some(code.to_owned()),
+        message: "said EC2.".to_owned(),
+        status: Some(400),
+        stage: Stage::Answered,
+    }
+}
+
+#[test]
+fn codes_have_classes() {
+    let table = [
+        (Class::Retryable, "RequestLimitExceeded Throttling InternalError Unavailable ServiceUnavailable"),
+        (Class::Retryable, "DependencyViolation IncorrectInstanceState"),
+        (Class::Capacity, "InsufficientInstanceCapacity InsufficientFreeAddressesInSubnet"),
+        (Class::Permission, "UnauthorizedOperation AuthFailure OptInRequired SignatureDoesNotMatch"),
+        (Class::Clock, "RequestExpired ExpiredToken"),
+        (Class::Quota, "VcpuLimitExceeded InstanceLimitExceeded AddressLimitExceeded VpcLimitExceeded"),
+        (Class::Quota, "MaxSpotInstanceCountExceeded"),
+        (Class::NotFound, "InvalidInstanceID.NotFound InvalidAMIID.NotFound InvalidGroup.NotFound"),
+        (Class::NotFound, "InvalidVpcID.NotFound Gateway.NotAttached InvalidAllocationID.NotFound"),
+        (Class::Exists, "InvalidGroup.Duplicate InvalidPermission.Duplicate IdempotentParameterMismatch"),
+        (Class::Exists, "Resource.AlreadyAssociated RouteAlreadyExists InvalidSubnet.Conflict"),
+        (Class::Invalid, "InvalidAMIID.Malformed InvalidParameterValue MissingParameter Unsupported"),
+        (Class::Other, "SomethingOfTheFuture"),
+    ];
+    for (class, codes) in table {
+        for code in codes.split(' ') {
+            assert_eq!(answered(code).class(), class, "{code}");
+        }
+    }
+}
+
+#[test]
+fn without_a_code_the_status_and_the_stage_decide() {
+    let check = |status: Option<u16>, stage, class| {
+        let failure = Failure { status, stage, ..Failure::default() };
+        assert_eq!(failure.class(), class, "{status:?} {stage:?}");
+    };
+    check(Some(429), Stage::Answered, Class::Retryable);
+    check(Some(500), Stage::Answered, Class::Retryable);
+    check(Some(502), Stage::Garbled, Class::Retryable);
+    check(Some(403), Stage::Answered, Class::Permission);
+    check(Some(200), Stage::Answered, Class::Other);
+    check(Some(200), Stage::Garbled, Class::Other);
+    check(None, Stage::Unreachable, Class::Retryable);
+    check(None, Stage::Unsent, Class::Invalid);
+}
+
+#[test]
+fn errors_name_the_thing_the_action_and_the_way_out() {
+    let check = |code: &str, want: fn(&ProviderError) -> bool, words: &[&str]| {
+        let error = answered(code).about("host aws-1");
+        assert!(want(&error), "{code}: {error:?}");
+        let text = error.to_string();
+        for word in words.iter().chain(&["host aws-1", code]) {
+            assert!(text.contains(word), "{code}: {text:?} lacks {word:?}");
+        }
+        assert!(!text.contains('\n') && !text.ends_with('.'), "{text:?}");
+    };
+    check("RequestLimitExceeded", ProviderError::is_retryable, &["ec2:RunInstances"]);
+    check("InsufficientInstanceCapacity", ProviderError::is_retryable, &["choose another zone"]);
+    let permission = |error: &ProviderError| matches!(error, ProviderError::Permission(_));
+    check("UnauthorizedOperation", permission, &["need ec2:RunInstances", "iam"]);
+    check("RequestExpired", permission, &["clock"]);
+    check("VcpuLimitExceeded", |e| matches!(e, ProviderError::Quota(_)), &["Service Quotas"]);
+    check("InvalidAMIID.NotFound", |e| matches!(e, ProviderError::NotFound(_)), &["does not exist"]);
+    check("InvalidGroup.Duplicate", |e| matches!(e, ProviderError::Conflict(_)), &["not ours"]);
+    check("InvalidParameterValue", |e| matches!(e, ProviderError::Invalid(_)), &["said EC2"]);
+    check("SomethingOfTheFuture", |e| matches!(e, ProviderError::Other(_)), &["said EC2"]);
+}
+
+#[test]
+fn text_from_outside_is_cut() {
+    let message = "much\n ".repeat(1000);
+    let text = Failure { message, ..answered("Strange") }.about("x").to_string();
+    assert!(text.len() < 400 && !text.contains('\n'), "{}", text.len());
+}
