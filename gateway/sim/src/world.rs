@@ -22,7 +22,7 @@ const IDLE: Duration = Duration::from_secs(5);
 const DIAL: Duration = Duration::from_secs(3);
 
 /// How often the datapath looks whether frames pass.
-const PROBE: Duration = Duration::from_millis(500);
+const PROBE: Duration = Duration::from_secs(1);
 
 /// The whole simulated world.
 #[derive(Debug)]
@@ -319,7 +319,7 @@ impl World {
                 let alive = running && self.underlay.carries_frames(number, other);
                 let last = self.gateways[number].reported.insert(*peer, alive);
                 // Measurements now and then; a change at once.
-                if last != Some(alive) || looks.is_multiple_of(40) {
+                if last != Some(alive) || looks.is_multiple_of(20) {
                     // Probes report the least of the last sixteen round trips.
                     let jitter = self.rng.random_range(1.0..1.03);
                     let rtt = Some((self.delay(pair(number, other)) * 2).mul_f64(jitter));
