@@ -10,11 +10,13 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::fleet::{CloudKind, Topology};
+use crate::fleet::{CloudKind, Topology, valid_name};
 
 mod context;
 mod down;
 mod failure;
+mod ground;
+mod init;
 mod plan;
 mod ssh;
 mod status;
@@ -37,9 +39,12 @@ struct Global {
     /// Play every cloud by network namespaces on this machine
     #[arg(long, global = true)]
     lab: bool,
-    /// Name of the fleet
-    #[arg(long, global = true, default_value = "weave", value_parser = fleet_name)]
-    name: String,
+    /// Description of the fleet [default: weave.toml]
+    #[arg(long, global = true, value_name = "PATH")]
+    file: Option<PathBuf>,
+    /// Name of the fleet [default: that in the file, else weave]
+    #[arg(long, global = true, value_parser = fleet_name)]
+    name: Option<String>,
     /// Directory of the fleet's keys and state [default: /var/lib/weave-provision/NAME]
     #[arg(long, global = true, value_name = "DIR", env = "WEAVE_PROVISION_STATE")]
     state: Option<PathBuf>,
@@ -71,6 +76,8 @@ enum Output {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    /// Write a weave.toml that explains itself
+    Init,
     /// Create, install and connect what is missing, then prove that every pair of gateways talks
     Up(UpArgs),
     /// Show what `up` would do
@@ -85,7 +92,7 @@ enum Command {
 
 #[derive(Debug, Args)]
 struct Wanted {
-    /// Clouds to stand in: aws, gcp, onprem [default: those of the last `up`]
+    /// Clouds to stand in: aws, gcp, onprem [default: those of the file, or of the last `up`]
     #[arg(long, value_delimiter = ',', value_name = "CLOUD,…")]
     clouds: Vec<CloudKind>,
     /// How the lab's sites reach each other [default: that of the last `up`, else partial]
@@ -154,6 +161,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 async fn dispatch(cli: Cli) -> Result<u8, Failure> {
     let global = cli.global;
     match cli.command {
+        Command::Init => init::run(&global),
         Command::Up(args) => interruptible(up::run(&global, &args)).await,
         Command::Plan(wanted) => plan::run(&global, &wanted).await,
         Command::Status => status::run(&global).await,
@@ -180,7 +188,9 @@ fn start_logging(global: &Global) {
     let filter = match (global.quiet, global.verbose) {
         (true, _) => "error",
         (false, 0) => "warn,russh=error",
-        (false, 1) => "warn,weave_provisioner=debug,cloud_lab=debug,netlab=debug,russh=error",
+        (false, 1) => {
+            "warn,weave_provisioner=debug,cloud_lab=debug,cloud_onprem=debug,netlab=debug,russh=error"
+        }
         // The SSH library's own debug lines show what travels inside.
         (false, _) => "debug,russh=info",
     };
@@ -191,11 +201,8 @@ fn start_logging(global: &Global) {
         .try_init();
 }
 
-/// A fleet's name becomes part of host names, file names and cloud tags.
 fn fleet_name(text: &str) -> Result<String, String> {
-    let letters = text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
-    let valid = letters && (1..=32).contains(&text.len()) && !text.starts_with('-') && !text.ends_with('-');
-    valid
+    valid_name(text)
         .then(|| text.to_owned())
         .ok_or_else(|| "use 1 to 32 lower-case letters, digits and inner hyphens".to_owned())
 }

@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 
 use cloud_core::{Phase, Secret};
+use weave_model::NetworkName;
 
-use crate::fleet::{AddressBook, Fleet, dialable};
+use crate::fleet::{AddressBook, Fleet, dialable, public_addresses};
 use crate::install::{Content, GatewayConfig, WantedFile, wanted_files};
 use crate::state::{FleetState, StateError};
 use crate::vault::Vault;
@@ -16,6 +17,8 @@ pub struct Desired {
     pub fleet: Fleet,
     /// The gateway's program.
     pub gateway: Content,
+    /// The network they are in.
+    pub network: NetworkName,
 }
 
 impl Desired {
@@ -33,10 +36,10 @@ impl Desired {
                 None => None,
             };
             let peers = dialable(&self.fleet, host, addresses);
-            let config = addresses
-                .get(&host.name)
-                .zip(peers)
-                .map(|(own, peers)| GatewayConfig::new(&host.name, &host.site, "weave", &peers, *own));
+            let config = addresses.get(&host.name).zip(peers).map(|(own, peers)| {
+                let advertise = public_addresses(host, own);
+                GatewayConfig::new(&host.name, &host.site, self.network.as_str(), &peers, &advertise)
+            });
             files.insert(host.name.clone(), wanted_files(&self.gateway, identity.as_ref(), config.as_ref()));
         }
         Ok(files)

@@ -107,6 +107,8 @@ pub struct Host {
     pub site: String,
     /// Its number in its site, from 1.
     pub index: u8,
+    /// Addresses at which other sites reach it, besides those that the cloud tells.
+    pub advertise: Vec<IpAddr>,
 }
 
 /// Everything that shall exist.
@@ -129,6 +131,7 @@ impl Fleet {
                 name: format!("{}-{index}", site.name),
                 site: site.name.clone(),
                 index,
+                advertise: Vec::new(),
             }));
             fleet.sites.push(site);
         }
@@ -150,8 +153,25 @@ pub fn dialable(fleet: &Fleet, host: &Host, addresses: &AddressBook) -> Option<V
         if other.site == host.site {
             peers.push(known.private);
         } else {
-            peers.extend(known.public);
+            peers.extend(public_addresses(other, known));
         }
     }
     Some(peers)
+}
+
+/// The addresses at which other sites reach a host: what the cloud tells, then what the operator says.
+pub fn public_addresses(host: &Host, known: &Addresses) -> Vec<IpAddr> {
+    let mut addresses: Vec<IpAddr> = known.public.into_iter().collect();
+    for address in &host.advertise {
+        if !addresses.contains(address) {
+            addresses.push(*address);
+        }
+    }
+    addresses
+}
+
+/// Whether a text can name a fleet: it becomes part of host names, file names and cloud tags.
+pub fn valid_name(text: &str) -> bool {
+    let letters = text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-');
+    letters && (1..=32).contains(&text.len()) && !text.starts_with('-') && !text.ends_with('-')
 }

@@ -7,7 +7,7 @@ use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use cloud_core::{Addresses, Secret};
+use cloud_core::Secret;
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 
@@ -26,7 +26,7 @@ pub const CONFIG: &str = "/etc/weave/gateway.toml";
 pub const UNIT: &str = "/etc/systemd/system/weave-gateway.service";
 /// The checksum of everything that was in place when the service was last (re)started by the provisioner. Without it
 /// a crash between writing a file and restarting would leave the old settings running unnoticed.
-const APPLIED: &str = "/etc/weave/applied";
+pub const APPLIED: &str = "/etc/weave/applied";
 
 /// Restarts at once and for ever: a gateway that is down cuts its host off. `KillMode=mixed` lets the daemon say
 /// goodbye to its peers before its workers go.
@@ -150,7 +150,13 @@ pub struct GatewayConfig {
 
 impl GatewayConfig {
     /// Configures the gateway of `nickname`.
-    pub fn new(nickname: &str, site: &str, network: &str, peers: &[IpAddr], own: Addresses) -> GatewayConfig {
+    pub fn new(
+        nickname: &str,
+        site: &str,
+        network: &str,
+        peers: &[IpAddr],
+        advertise: &[IpAddr],
+    ) -> GatewayConfig {
         GatewayConfig {
             nickname: nickname.to_owned(),
             site: site.to_owned(),
@@ -160,7 +166,7 @@ impl GatewayConfig {
             state: "/var/lib/weave",
             http: "127.0.0.1:6784",
             peers: peers.iter().map(|address| endpoint(*address)).collect(),
-            advertise: own.public.map(endpoint).into_iter().collect(),
+            advertise: advertise.iter().map(|address| endpoint(*address)).collect(),
         }
     }
 

@@ -12,8 +12,10 @@
 
 pub mod apply;
 pub mod cli;
+pub mod config;
 pub mod desired;
 pub mod fleet;
+pub mod footprint;
 pub mod install;
 pub mod journal;
 pub mod observe;

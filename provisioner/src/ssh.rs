@@ -9,4 +9,4 @@ pub use cloud_onprem::ssh::{
     Credential, Elevation, Ending, HostKeys, Login, Output, Request, Session, SshError, Streams, quote,
 };
 pub use local::Local;
-pub use terminal::{RawMode, window_size};
+pub use terminal::{NoEcho, RawMode, window_size};

@@ -1,6 +1,7 @@
 //! Tests of the whole crate.
 
 mod cli;
+mod config;
 mod engine;
 mod journal;
 mod plan;

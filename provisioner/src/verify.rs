@@ -242,7 +242,7 @@ async fn ping_all<R: Remote>(
 
 /// The command that makes a gateway ping all; it must not outlive whoever asked.
 pub(crate) fn pings_command() -> &'static str {
-    "timeout 15 weave ping all --output json"
+    "timeout 15 /usr/local/bin/weave ping all --output json"
 }
 
 pub(crate) fn parse_pings(answer: &[u8]) -> Result<Vec<Ping>, serde_json::Error> {
@@ -251,7 +251,7 @@ pub(crate) fn parse_pings(answer: &[u8]) -> Result<Vec<Ping>, serde_json::Error>
 
 /// The command that asks a gateway about itself.
 pub(crate) fn state_command() -> &'static str {
-    "echo \"state $(systemctl is-active weave-gateway 2>/dev/null)\"; timeout 10 weave version --output json 2>/dev/null"
+    "echo \"state $(systemctl is-active weave-gateway 2>/dev/null)\"; timeout 10 /usr/local/bin/weave version --output json 2>/dev/null"
 }
 
 pub(crate) fn parse_state(answer: &str) -> Gateway {

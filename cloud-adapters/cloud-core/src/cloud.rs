@@ -3,7 +3,7 @@
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::error::ProviderError;
-use crate::values::{HostSpec, HostState, Leftover, Observed, Site};
+use crate::values::{HostSpec, HostState, Leftover, Observed, Obstacle, Site};
 
 /// A byte stream to a port of a host.
 pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
@@ -24,6 +24,12 @@ pub trait Cloud: Send + Sync {
 
     /// Tells what exists, whatever its phase.
     fn observe(&self) -> Result<Observed, ProviderError>;
+
+    /// Names what is in the way of making or keeping hosts here, all of it at once and changing nothing. Clouds make
+    /// their hosts themselves and know of none; machines that exist already may be another's, or lack something.
+    fn obstacles(&self) -> Vec<Obstacle> {
+        Vec::new()
+    }
 
     /// Makes a host exist and returns it, running or still starting. Its site must exist.
     fn create_host(&self, spec: &HostSpec) -> Result<HostState, ProviderError>;

@@ -13,7 +13,7 @@ pub use cloud::{Cloud, Stream};
 pub use contract::check_contract;
 pub use error::ProviderError;
 pub use fake::Fake;
-pub use values::{Addresses, HostSpec, HostState, Leftover, Observed, Phase, Secret, Site};
+pub use values::{Addresses, HostSpec, HostState, Leftover, Observed, Obstacle, Phase, Secret, Site};
 
 #[cfg(test)]
 mod tests;

@@ -103,6 +103,23 @@ impl fmt::Display for Leftover {
     }
 }
 
+/// Something that keeps a host from becoming part of the fleet, and that does not pass by itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Obstacle {
+    /// The host.
+    pub host: String,
+    /// What is in the way.
+    pub what: String,
+    /// What the operator can do about it.
+    pub hint: String,
+}
+
+impl fmt::Display for Obstacle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.host, self.what)
+    }
+}
+
 /// Text that must not be shown. Prints `***`.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(String);

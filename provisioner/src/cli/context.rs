@@ -6,10 +6,12 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use cloud_core::Cloud;
 
+use super::ground::Ground;
 use super::{Failure, Global, Wanted};
 use crate::desired::Desired;
-use crate::fleet::{CloudKind, Fleet, Topology};
+use crate::fleet::{CloudKind, Topology};
 use crate::install::Content;
+use crate::remote::SshRemote;
 use crate::state::{FleetState, StateDir};
 use crate::vault::Vault;
 
@@ -21,40 +23,41 @@ pub(super) struct Context {
     pub(super) vault: Vault,
     pub(super) saved: Option<FleetState>,
     pub(super) name: String,
+    pub(super) ground: Ground,
 }
 
 impl Context {
-    /// Reads the state; refuses what this build cannot do.
+    /// Reads the file and the state; refuses what this build cannot do.
     pub(super) fn open(global: &Global) -> Result<Context, Failure> {
-        if !global.lab {
-            return Err(Failure::usage(
-                "only the lab is available in this build",
-                "add --lab: network namespaces on this machine play the clouds",
-            ));
-        }
-        let path = global.state.clone().unwrap_or_else(|| Path::new(STATE_ROOT).join(&global.name));
+        let ground = Ground::open(global)?;
+        let name = ground.name().to_owned();
+        let path = ground.state(global).map_or_else(|| Path::new(STATE_ROOT).join(&name), Path::to_owned);
         let dir = StateDir::new(path);
         let saved = dir.fleet()?;
-        if let Some(other) = saved.as_ref().filter(|saved| saved.name != global.name) {
+        if let Some(other) = saved.as_ref().filter(|saved| saved.name != name) {
             return Err(Failure::usage(
-                format!("{} belongs to fleet {}, not to {}", dir.path().display(), other.name, global.name),
+                format!("{} belongs to fleet {}, not to {name}", dir.path().display(), other.name),
                 format!("add --name {}, or name another directory with --state", other.name),
             ));
         }
-        Ok(Context { vault: Vault::new(dir.clone()), dir, saved, name: global.name.clone() })
+        let vault = Vault::new(dir.clone()).of_network(ground.network());
+        Ok(Context { vault, dir, saved, name, ground })
     }
 
-    /// The clouds and the topology asked for, else those of the last `up`.
+    /// The clouds and the topology asked for, else those of the file or the last `up`.
     pub(super) fn choice(&self, wanted: &Wanted) -> Result<(Vec<CloudKind>, Topology), Failure> {
         let mut clouds = wanted.clouds.clone();
         if clouds.is_empty() {
-            clouds = self.saved.as_ref().map(|saved| saved.clouds.clone()).unwrap_or_default();
+            clouds = self.ground.clouds(self.saved.as_ref());
         }
         if clouds.is_empty() {
             return Err(Failure::usage(
                 "no clouds are named and no earlier `up` named any",
-                "weave-provision up --lab --clouds aws,gcp,onprem",
+                self.ground.up(),
             ));
+        }
+        if wanted.topology.is_some() && matches!(self.ground, Ground::File(_)) {
+            return Err(Failure::usage("only a lab has a topology to choose", "leave out --topology"));
         }
         clouds.sort();
         clouds.dedup();
@@ -66,7 +69,16 @@ impl Context {
                 "a lab keeps its topology: `weave-provision down`, then `up` with the new one",
             ));
         }
+        self.ground.check_complete(self.saved.as_ref())?;
         Ok((clouds, topology))
+    }
+
+    /// The clouds and the topology of what is up.
+    pub(super) fn standing(&self) -> (Vec<CloudKind>, Topology) {
+        match &self.saved {
+            Some(saved) => (saved.clouds.clone(), saved.topology),
+            None => (self.ground.clouds(None), Topology::default()),
+        }
     }
 
     /// The wanted fleet with the program to install.
@@ -82,7 +94,11 @@ impl Context {
                     "name it with --gateway PATH, or build it: cargo build --release -p weave-gatewayd",
                 )
             })?;
-        Ok(Desired { fleet: Fleet::lab(clouds), gateway: Content::new(program) })
+        Ok(Desired {
+            fleet: self.ground.fleet(clouds),
+            gateway: Content::new(program),
+            network: self.ground.network(),
+        })
     }
 
     /// The fleet of an earlier `up`.
@@ -90,7 +106,7 @@ impl Context {
         self.saved.as_ref().ok_or_else(|| {
             let error =
                 anyhow::anyhow!("there is no fleet called {} in {}", self.name, self.dir.path().display());
-            Failure::new(error).with_hint("weave-provision up --lab --clouds aws,gcp,onprem")
+            Failure::new(error).with_hint(self.ground.up())
         })
     }
 
@@ -108,13 +124,9 @@ impl Context {
         }
     }
 
-    /// The cloud that plays this fleet.
-    pub(super) fn cloud(&self, topology: Topology) -> Arc<dyn Cloud> {
-        let topology = match topology {
-            Topology::Partial => cloud_lab::Topology::Partial,
-            Topology::Full => cloud_lab::Topology::Full,
-        };
-        Arc::new(cloud_lab::LabCloud::new(&self.name, topology))
+    /// Reaches the hosts through `cloud`.
+    pub(super) fn remote(&self, cloud: &Arc<dyn Cloud>) -> Arc<SshRemote> {
+        Arc::new(SshRemote::new(cloud.clone(), self.ground.logins(&self.vault)))
     }
 }
 

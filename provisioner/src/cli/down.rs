@@ -11,15 +11,15 @@ use crate::apply::Engine;
 use crate::observe::call;
 use crate::plan::Plan;
 use crate::progress::Progress;
-use crate::remote::SshRemote;
 use crate::retry::Pace;
 
 pub(super) async fn run(global: &Global, args: &DownArgs) -> Result<u8, Failure> {
     let mut context = Context::open(global)?;
     let _lock = context.dir.lock("down")?;
     context.reload()?;
-    let topology = context.saved.as_ref().map(|saved| saved.topology).unwrap_or_default();
-    let cloud = context.cloud(topology);
+    context.ground.check_complete(context.saved.as_ref())?;
+    let (clouds, topology) = context.standing();
+    let cloud = context.ground.cloud(&clouds, topology)?;
     let observed = call(&cloud, |cloud| cloud.observe())
         .await
         .with_context(|| format!("cannot observe what fleet {} has in the cloud", context.name))?;
@@ -35,7 +35,7 @@ pub(super) async fn run(global: &Global, args: &DownArgs) -> Result<u8, Failure>
     }
     let progress = Progress::new(global.quiet);
     let journal = open_journal(&context, "down", &progress)?;
-    let remote = Arc::new(SshRemote::new(cloud.clone(), context.vault.clone()));
+    let remote = context.remote(&cloud);
     let engine = Arc::new(Engine { cloud, remote, journal, progress, pace: Pace::default() });
     let leftovers = engine.down(&plan).await;
     engine.progress.end();

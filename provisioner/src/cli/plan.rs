@@ -4,13 +4,13 @@ use std::io::{self, Write as _};
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use anyhow::Context as _;
+use anyhow::{Context as _, anyhow};
 use cloud_core::Cloud;
 
 use super::context::Context;
 use super::{Failure, Global, Wanted, print};
 use crate::desired::{Desired, address_book};
-use crate::observe::observe;
+use crate::observe::{call, observe};
 use crate::plan::Plan;
 use crate::progress::Progress;
 use crate::remote::SshRemote;
@@ -22,8 +22,8 @@ pub(super) async fn run(global: &Global, wanted: &Wanted) -> Result<u8, Failure>
     let context = Context::open(global)?;
     let (clouds, topology) = context.choice(wanted)?;
     let desired = context.desired(wanted, &clouds)?;
-    let cloud = context.cloud(topology);
-    let remote = Arc::new(SshRemote::new(cloud.clone(), context.vault.clone()));
+    let cloud = context.ground.cloud(&clouds, topology)?;
+    let remote = context.remote(&cloud);
     let progress = Progress::new(global.quiet);
     let plan = compute(&context, &desired, &cloud, &remote, &progress).await?;
     remote.close().await;
@@ -39,6 +39,11 @@ pub(super) async fn compute(
     remote: &Arc<SshRemote>,
     progress: &Progress,
 ) -> Result<Plan, Failure> {
+    let obstacles = call(cloud, |cloud| Ok(cloud.obstacles())).await.context("cannot look at the hosts")?;
+    if let Some(first) = obstacles.first() {
+        let errors = obstacles.iter().map(|obstacle| anyhow!("{obstacle}")).collect();
+        return Err(Failure::several(errors).with_hint(first.hint.clone()));
+    }
     let (observed, silent) = observe(cloud, remote)
         .await
         .with_context(|| format!("cannot observe what fleet {} has in the cloud", context.name))?;

@@ -9,8 +9,6 @@ use tokio::sync::watch;
 
 use super::context::Context;
 use super::{Failure, Global, SshArgs};
-use crate::fleet::Fleet;
-use crate::remote::SshRemote;
 use crate::ssh::{Ending, Local, RawMode, Request, Session, SshError, Streams, quote, window_size};
 
 /// What ssh(1) exits with when it is not the command that failed.
@@ -23,12 +21,13 @@ pub(super) async fn run(global: &Global, args: &SshArgs) -> Result<u8, Failure> 
 async fn run_inner(global: &Global, args: &SshArgs) -> Result<u8, Failure> {
     let context = Context::open(global)?;
     let saved = context.fleet()?;
-    let hosts: Vec<String> = Fleet::lab(&saved.clouds).hosts.into_iter().map(|host| host.name).collect();
+    let hosts: Vec<String> =
+        context.ground.fleet(&saved.clouds).hosts.into_iter().map(|host| host.name).collect();
     if !hosts.contains(&args.host) {
         let error = anyhow!("the fleet has no host {:?}", args.host);
         return Err(Failure::new(error).with_hint(format!("its hosts are {}", hosts.join(", "))));
     }
-    let remote = SshRemote::new(context.cloud(saved.topology), context.vault.clone());
+    let remote = context.remote(&context.ground.cloud(&saved.clouds, saved.topology)?);
     let session = remote.session(&args.host).await.map_err(|e| anyhow!(e).context(args.host.clone()))?;
     let ending = if !args.command.is_empty() {
         join(&session, Request::Exec(quote::command(&args.command))).await

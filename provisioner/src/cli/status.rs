@@ -1,16 +1,12 @@
 //! `weave-provision status`: the gateways, and how every pair of them talks.
 
-use std::sync::Arc;
-
 use anyhow::Context as _;
 use cloud_core::Phase;
 
 use super::context::Context;
 use super::{Failure, Global, print};
-use crate::fleet::Fleet;
 use crate::observe::call;
 use crate::progress::Progress;
-use crate::remote::SshRemote;
 use crate::{render, verify};
 
 /// The exit status when some pair does not work.
@@ -19,12 +15,12 @@ const NOT_OK: u8 = 3;
 pub(super) async fn run(global: &Global) -> Result<u8, Failure> {
     let context = Context::open(global)?;
     let saved = context.fleet()?;
-    let cloud = context.cloud(saved.topology);
-    let fleet = Fleet::lab(&saved.clouds);
+    let cloud = context.ground.cloud(&saved.clouds, saved.topology)?;
+    let fleet = context.ground.fleet(&saved.clouds);
     let observed = call(&cloud, |cloud| cloud.observe())
         .await
         .with_context(|| format!("cannot observe what fleet {} has in the cloud", context.name))?;
-    let remote = Arc::new(SshRemote::new(cloud, context.vault.clone()));
+    let remote = context.remote(&cloud);
     let exists = |host: &crate::fleet::Host| {
         observed.hosts.iter().any(|seen| seen.name == host.name && seen.phase == Phase::Running)
     };

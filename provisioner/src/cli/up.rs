@@ -25,8 +25,8 @@ pub(super) async fn run(global: &Global, args: &UpArgs) -> Result<u8, Failure> {
     let _lock = context.dir.lock("up")?;
     // Another run may have ended between the first look and the lock.
     context.reload()?;
-    let cloud = context.cloud(topology);
-    let remote = Arc::new(SshRemote::new(cloud.clone(), context.vault.clone()));
+    let cloud = context.ground.cloud(&clouds, topology)?;
+    let remote = context.remote(&cloud);
     let progress = Progress::new(global.quiet);
     let plan = plan::compute(&context, &desired, &cloud, &remote, &progress).await?;
     plan::show_before_asking(global, &plan, args.yes)?;

@@ -13,14 +13,7 @@ pub struct RawMode {
 impl RawMode {
     /// Switches; fails when standard input is no terminal.
     pub fn enter() -> io::Result<RawMode> {
-        let mut before = MaybeUninit::<libc::termios>::uninit();
-        // SAFETY: tcgetattr fills the struct it is given, and its result says whether it has.
-        let before = unsafe {
-            if libc::tcgetattr(libc::STDIN_FILENO, before.as_mut_ptr()) != 0 {
-                return Err(io::Error::last_os_error());
-            }
-            before.assume_init()
-        };
+        let before = current()?;
         let mut raw = before;
         // SAFETY: cfmakeraw changes the struct it is given and nothing else.
         unsafe { libc::cfmakeraw(&mut raw) };
@@ -33,6 +26,33 @@ impl Drop for RawMode {
     fn drop(&mut self) {
         // The terminal may be gone; then there is nothing to restore.
         let _ = set(&self.before);
+    }
+}
+
+/// Hides what is typed until dropped.
+pub struct NoEcho {
+    _mode: RawMode,
+}
+
+impl NoEcho {
+    /// Switches; fails when standard input is no terminal.
+    pub fn enter() -> io::Result<NoEcho> {
+        let before = current()?;
+        let mut silent = before;
+        silent.c_lflag &= !libc::ECHO;
+        set(&silent)?;
+        Ok(NoEcho { _mode: RawMode { before } })
+    }
+}
+
+fn current() -> io::Result<libc::termios> {
+    let mut mode = MaybeUninit::<libc::termios>::uninit();
+    // SAFETY: tcgetattr fills the struct it is given, and its result says whether it has.
+    unsafe {
+        if libc::tcgetattr(libc::STDIN_FILENO, mode.as_mut_ptr()) != 0 {
+            return Err(io::Error::last_os_error());
+        }
+        Ok(mode.assume_init())
     }
 }
 

@@ -45,3 +45,36 @@ fn a_fleet_is_not_mistaken_for_another_or_bent() {
     check(&["status", "--lab", "--name", "two", "--state", dir], 2);
     check(&["plan", "--lab", "--name", "one", "--topology", "full", "--state", dir], 2);
 }
+
+#[test]
+fn init_writes_a_file_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("weave.toml");
+    let file = path.to_str().unwrap();
+    check(&["init", "--file", file], 0);
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), crate::config::TEMPLATE);
+    std::fs::write(&path, "mine").unwrap();
+    check(&["init", "--file", file], 2);
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), "mine");
+    check(&["init", "--file", "/no/such/folder/weave.toml"], 1);
+}
+
+#[test]
+fn a_file_that_cannot_be_used_is_wrong_usage() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("weave.toml");
+    let (file, state) = (path.to_str().unwrap(), folder.path().join("state"));
+    let plan = |more: &[&str], expected| {
+        let all = [&["plan", "--file", file, "--state", state.to_str().unwrap()], more].concat();
+        check(&all, expected);
+    };
+    plan(&[], 2);
+    std::fs::write(&path, "[onprem]\n").unwrap();
+    plan(&[], 2);
+    std::fs::write(&path, "[aws]\nregion = 'eu-central-1'\n").unwrap();
+    plan(&["--lab"], 2);
+    plan(&["--topology", "full"], 2);
+    plan(&["--gateway", "/proc/self/exe"], 2);
+    plan(&["--gateway", "/proc/self/exe", "--clouds", "onprem"], 2);
+    assert!(!state.exists(), "a refused command leaves nothing behind");
+}

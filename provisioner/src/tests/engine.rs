@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use cloud_core::{Cloud, Observed};
+use weave_model::NetworkName;
 
 use super::world::{Blow, Flaky, Fuse, World};
 use crate::apply::{Engine, Owner};
@@ -60,7 +61,11 @@ impl Operator {
         let cloud: Arc<dyn Cloud> = Arc::new(flaky());
         let remote = Arc::new(flaky());
         let vault = Vault::new(self.dir.clone());
-        let desired = Desired { fleet: Fleet::lab(clouds), gateway: Content::new(self.program) };
+        let desired = Desired {
+            fleet: Fleet::lab(clouds),
+            gateway: Content::new(self.program),
+            network: NetworkName::default(),
+        };
         self.dir.create().unwrap();
         let saved = self.dir.fleet().unwrap();
         let (observed, _) = observe(&cloud, &remote).await.map_err(|e| e.to_string())?;

@@ -21,12 +21,11 @@ fn host_state(name: &str, site: &str, phase: Phase) -> HostState {
 }
 
 fn files(fleet: &Fleet) -> BTreeMap<String, Vec<WantedFile>> {
-    let own = Addresses { private: address("10.1.0.11"), public: None };
     let files = |name: &str| {
         wanted_files(
             &Content::new(*b"program"),
             Some(&Secret::new(format!("key of {name}"))),
-            Some(&GatewayConfig::new(name, "site", "weave", &[], own)),
+            Some(&GatewayConfig::new(name, "site", "weave", &[], &[])),
         )
     };
     fleet.hosts.iter().map(|host| (host.name.clone(), files(&host.name))).collect()
@@ -230,8 +229,8 @@ fn hosts_dial_neighbours_privately_and_others_publicly_if_at_all() {
 
 #[test]
 fn the_configuration_reads_as_the_gateway_expects() {
-    let own = Addresses { private: address("10.1.0.11"), public: Some(address("203.0.113.11")) };
-    let text = GatewayConfig::new("aws-1", "aws", "weave", &[address("203.0.113.21")], own).render();
+    let (peer, own) = (address("203.0.113.21"), address("203.0.113.11"));
+    let text = GatewayConfig::new("aws-1", "aws", "weave", &[peer], &[own]).render();
     let expected = r#"# Written by weave-provision; `weave-provision up` replaces it.
 nickname = "aws-1"
 site = "aws"

@@ -119,7 +119,9 @@ async fn authenticate(handle: &mut client::Handle<Pinned>, login: &Login) -> Res
     let mut any = false;
     for key in keys.take(MOST_IDENTITIES) {
         any = true;
-        let tried = handle.authenticate_publickey_with(&login.user, key.clone(), None, &mut client).await;
+        // Of RSA keys, nobody takes SHA-1 signatures any more (RFC 8332 §3).
+        let hash = key.algorithm().is_rsa().then_some(HashAlg::Sha512);
+        let tried = handle.authenticate_publickey_with(&login.user, key.clone(), hash, &mut client).await;
         if tried.map_err(|error| SshError::Agent(format!("does not sign: {error}")))?.success() {
             return Ok(true);
         }

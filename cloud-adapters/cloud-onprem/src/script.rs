@@ -1,0 +1,121 @@
+//! The lines of shell that run as root on a machine, and the reading of what they say. Pure.
+
+use crate::machines::Footprint;
+use crate::ssh::quote::text as quoted;
+
+/// The programs that installing and asking needs; all are of coreutils and systemd.
+const TOOLS: &str = "sha256sum systemctl stat readlink timeout cut ln";
+
+/// Prints what of the footprint is there but the mark, one `found KIND NAME` a line.
+fn find(footprint: &Footprint) -> String {
+    let files: Vec<String> =
+        [footprint.unit, footprint.program].iter().chain(&footprint.files).map(|file| quoted(file)).collect();
+    let interfaces: Vec<String> = footprint.interfaces.iter().map(|name| quoted(name)).collect();
+    format!(
+        "for f in {files}; do for g in \"$f\" \"$f.part\"; do [ ! -e \"$g\" ] || echo \"found file $g\"; done; done; \
+         [ \"$(readlink {link})\" != {target} ] || echo found file {link}; \
+         for i in {interfaces}; do [ ! -e \"/sys/class/net/$i\" ] || echo \"found interface $i\"; done; \
+         for p in /proc/[0-9]*; do e=$(readlink \"$p/exe\" 2>/dev/null) || continue; \
+         case $e in {program}|{program}' (deleted)') echo \"found process ${{p#/proc/}}\";; esac; done",
+        files = files.join(" "),
+        link = quoted(footprint.link.0),
+        target = quoted(footprint.link.1),
+        interfaces = interfaces.join(" "),
+        program = quoted(footprint.program),
+    )
+}
+
+/// Asks a machine about itself; [`Answer::parse`] reads the answer.
+pub(crate) fn ask(footprint: &Footprint) -> String {
+    format!(
+        "echo \"user $(id -u)\"; [ ! -d /run/systemd/system ] || echo systemd; \
+         [ ! -c /dev/net/tun ] || echo tun; \
+         for t in {TOOLS}; do command -v \"$t\" >/dev/null 2>&1 || echo \"lacks $t\"; done; \
+         [ ! -e {mark} ] || echo \"mark $(head -c 100 {mark})\"; {find}; echo end",
+        mark = quoted(&footprint.mark()),
+        find = find(footprint),
+    )
+}
+
+/// Marks a machine as the fleet's, unless it bears another's mark. A mark is there whole or not at all.
+pub(crate) fn claim(footprint: &Footprint, fleet: &str) -> String {
+    format!(
+        "set -e; umask 022; mkdir -p {folder}; m={mark}; t=\"$m.$$\"; printf '%s\\n' {fleet} >\"$t\"; \
+         ln -T \"$t\" \"$m\" 2>/dev/null || true; rm -f \"$t\"; [ \"$(cat \"$m\")\" = {fleet} ] || {{ \
+         echo \"it belongs to fleet $(head -c 100 \"$m\")\" >&2; exit 1; }}",
+        folder = quoted(footprint.folder),
+        mark = quoted(&footprint.mark()),
+        fleet = quoted(fleet),
+    )
+}
+
+/// Takes everything of the fleet away, and then its mark. A machine without the mark is left alone.
+///
+/// The program goes after it has removed what it made in the kernel, so a run that was killed is finished by the next.
+pub(crate) fn remove(footprint: &Footprint, fleet: &str) -> String {
+    let Footprint { service, unit, program, folder, .. } = footprint;
+    let files: Vec<String> = footprint.files.iter().map(|file| quoted(file)).collect();
+    format!(
+        "[ \"$(cat {mark} 2>/dev/null)\" = {fleet} ] || exit 0; set -e; \
+         if [ -e {unit} ]; then systemctl --quiet disable --now {service}; fi; \
+         systemctl stop {service} 2>/dev/null || true; \
+         if [ -x {program} ]; then {program} reset; fi; \
+         for f in {unit} {program} {files}; do rm -f \"$f\" \"$f.part\"; done; \
+         [ \"$(readlink {link})\" != {target} ] || rm -f {link}; \
+         systemctl daemon-reload; systemctl reset-failed {service} 2>/dev/null || true; \
+         left=$({find}); [ -z \"$left\" ] || {{ echo \"it is still there: $left\" >&2; exit 1; }}; \
+         rm -f {mark}; rmdir {folder} 2>/dev/null || true",
+        mark = quoted(&footprint.mark()),
+        fleet = quoted(fleet),
+        files = files.join(" "),
+        link = quoted(footprint.link.0),
+        target = quoted(footprint.link.1),
+        find = find(footprint),
+        service = quoted(service),
+        unit = quoted(unit),
+        program = quoted(program),
+        folder = quoted(folder),
+    )
+}
+
+/// What a machine says about itself.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Answer {
+    /// Whether the commands run as root.
+    pub(crate) root: bool,
+    /// Whether systemd is its init.
+    pub(crate) systemd: bool,
+    /// Whether it has TUN/TAP devices.
+    pub(crate) tun: bool,
+    /// Programs it does not have.
+    pub(crate) lacks: Vec<String>,
+    /// The fleet whose mark it bears.
+    pub(crate) mark: Option<String>,
+    /// What of a footprint is there, mark apart: kind and name.
+    pub(crate) found: Vec<(String, String)>,
+}
+
+impl Answer {
+    /// Reads the answer to [`ask`]; `None` when it breaks off.
+    pub(crate) fn parse(text: &str) -> Option<Answer> {
+        let mut answer = Answer::default();
+        for line in text.lines() {
+            let (word, rest) = line.split_once(' ').unwrap_or((line, ""));
+            match word {
+                "user" => answer.root = rest == "0",
+                "systemd" => answer.systemd = true,
+                "tun" => answer.tun = true,
+                "lacks" => answer.lacks.push(rest.to_owned()),
+                "mark" => answer.mark = Some(rest.to_owned()),
+                "found" => {
+                    let (kind, name) = rest.split_once(' ').unwrap_or((rest, ""));
+                    answer.found.push((kind.to_owned(), name.to_owned()));
+                }
+                "end" => return Some(answer),
+                // A login script that prints a greeting does no harm.
+                _ => {}
+            }
+        }
+        None
+    }
+}

@@ -1,0 +1,38 @@
+//! What the adapter of existing machines starts from: the file's machines, and what an installation leaves on them.
+
+use cloud_onprem::{Footprint, Machine};
+
+use crate::config::Config;
+use crate::install::{APPLIED, CONFIG, GATEWAY, IDENTITY, LINK_TARGET, UNIT, WEAVE};
+
+/// The machines of a configuration.
+pub fn machines(config: &Config) -> cloud_onprem::Config {
+    let machine = |host: &crate::config::OnpremHost| {
+        let literal = host.reach.address.parse().ok();
+        Machine {
+            site: host.site.clone(),
+            reach: host.reach.clone(),
+            private: host.private.or(literal),
+            public: host.advertise.first().copied(),
+        }
+    };
+    cloud_onprem::Config {
+        fleet: config.name.clone(),
+        machines: config.onprem.hosts.iter().map(|host| (host.name.clone(), machine(host))).collect(),
+        jumps: config.onprem.jumps.clone(),
+        footprint: footprint(),
+    }
+}
+
+/// Everything that is on a host because of its gateway.
+pub fn footprint() -> Footprint {
+    Footprint {
+        service: "weave-gateway",
+        unit: UNIT,
+        program: GATEWAY,
+        link: (WEAVE, LINK_TARGET),
+        folder: "/etc/weave",
+        files: vec![IDENTITY, CONFIG, APPLIED],
+        interfaces: vec!["weave", "vethwe-tap"],
+    }
+}
