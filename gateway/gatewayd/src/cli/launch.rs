@@ -30,7 +30,7 @@ const POLL: Duration = Duration::from_millis(50);
 pub(super) fn daemon(launch: &Launch) -> anyhow::Result<ExitCode> {
     let config = Config::load(launch.config.as_deref(), &launch.flags)?;
     need_root("the gateway")?;
-    let filter = EnvFilter::try_new(&config.log_level).context("log_level")?;
+    let filter = EnvFilter::try_new(log_filter(&config.log_level)).context("log_level")?;
     let terminal = std::io::IsTerminal::is_terminal(&std::io::stderr());
     let log =
         tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(terminal);
@@ -44,6 +44,14 @@ pub(super) fn daemon(launch: &Launch) -> anyhow::Result<ExitCode> {
     let result = runtime.block_on(node::run(config));
     runtime.shutdown_timeout(Duration::from_secs(2));
     result.map(|()| ExitCode::SUCCESS)
+}
+
+/// Libraries warn of what is normal here: sessions that expire, networks that cannot be reached for a while.
+fn log_filter(level: &str) -> String {
+    match level {
+        "debug" | "trace" => level.to_owned(),
+        _ => format!("{level},boringtun=off,quinn_udp=off"),
+    }
 }
 
 /// `weave launch`: checks the flags, starts the daemon in the background and waits until it answers.
