@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, anyhow};
-use cloud_core::Cloud;
+use cloud_core::{Cloud, HostState, Phase};
 
 use super::context::Context;
 use super::{Failure, Global, Wanted, print};
@@ -47,6 +47,14 @@ pub(super) async fn compute(
     let (observed, silent) = observe(cloud, remote)
         .await
         .with_context(|| format!("cannot observe what fleet {} has in the cloud", context.name))?;
+    let wanted = |host: &HostState| desired.fleet.hosts.iter().any(|wanted| wanted.name == host.name);
+    let stopped = |host: &&HostState| host.phase == Phase::Stopped && wanted(host);
+    let stopped: Vec<_> = observed.cloud.hosts.iter().filter(stopped).collect();
+    if !stopped.is_empty() {
+        let errors = stopped.iter().map(|host| anyhow!("host {} exists and is stopped", host.name)).collect();
+        return Err(Failure::several(errors)
+            .with_hint("start it where it runs, or replace the fleet: `weave-provision down`, then `up`"));
+    }
     for (host, error) in silent {
         progress.line(&format!("{host} did not tell its state: {:#}", anyhow::Error::new(error)));
     }

@@ -28,7 +28,9 @@ pub(super) async fn run(global: &Global, args: &UpArgs) -> Result<u8, Failure> {
     let cloud = context.ground.cloud(&clouds, topology)?;
     let remote = context.remote(&cloud);
     let progress = Progress::new(global.quiet);
-    let plan = plan::compute(&context, &desired, &cloud, &remote, &progress).await?;
+    let plan = plan::compute(&context, &desired, &cloud, &remote, &progress)
+        .await
+        .inspect_err(|_| context.forget_if_new())?;
     plan::show_before_asking(global, &plan, args.yes)?;
     if !plan.steps.is_empty()
         && !args.yes
