@@ -5,6 +5,7 @@ use std::time::Duration;
 use cloud_core::{Cloud, HostSpec, HostState, Leftover, Observed, ProviderError, Site, Stream};
 use tokio::net::TcpStream;
 use tokio::runtime::Handle;
+use tokio::sync::Mutex;
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::api::Api;
@@ -18,6 +19,8 @@ pub struct Aws {
     pub(crate) config: AwsConfig,
     pub(crate) api: Api,
     pub(crate) tuning: Tuning,
+    /// Held while a network changes: hosts are made at the same time, and each looks after the network of its site.
+    pub(crate) networks: Mutex<()>,
     runtime: Handle,
 }
 
@@ -37,7 +40,7 @@ impl Aws {
     ) -> Result<Aws, ProviderError> {
         config.check()?;
         let api = runtime.block_on(Api::connect(&config, access, tuning))?;
-        Ok(Aws { config, api, tuning, runtime })
+        Ok(Aws { config, api, tuning, networks: Mutex::new(()), runtime })
     }
 
     /// The region that the fleet stands in.
@@ -48,7 +51,8 @@ impl Aws {
     /// Closes a host's metadata service.
     ///
     /// Every process on the host can read its user-data there, and with it the host's SSH key. Call this after the
-    /// first contact that the key proved; cloud-init needs the service only until then. Asked twice, it succeeds.
+    /// first contact that the key proved, and after `touch /etc/cloud/cloud-init.disabled` there: cloud-init has done
+    /// its work and would wait for the service at the next boot. Asked twice, it succeeds.
     pub fn hide_user_data(&self, host: &str) -> Result<(), ProviderError> {
         self.runtime.block_on(async {
             let id = self.running(host).await?.id;
@@ -83,16 +87,19 @@ impl Aws {
         }
     }
 
-    /// Acts on something just made until EC2 knows it everywhere.
+    /// Acts on something just made, until EC2 knows it everywhere. `false`: what was asked for was so already.
     pub(crate) async fn once_known(
         &self,
         what: &str,
         mut act: impl AsyncFnMut() -> Result<(), Failure>,
-    ) -> Result<(), ProviderError> {
+    ) -> Result<bool, ProviderError> {
         self.until(self.tuning.visible, what, async || match act().await {
-            Ok(()) => Ok(Some(())),
-            Err(failure) if failure.class() == Class::NotFound => Ok(None),
-            Err(failure) => Err(failure.about(what)),
+            Ok(()) => Ok(Some(true)),
+            Err(failure) => match failure.class() {
+                Class::NotFound => Err(ProviderError::Retryable(failure.about(what).to_string())),
+                Class::Exists => Ok(Some(false)),
+                _ => Err(failure.about(what)),
+            },
         })
         .await
     }

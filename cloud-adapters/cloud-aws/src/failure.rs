@@ -102,6 +102,8 @@ impl Failure {
 /// EC2 has no typed errors; these codes are from its API reference, "Error codes".
 fn by_code(code: &str) -> Class {
     match code {
+        // What EC2 says of an instance that is still pending.
+        "InvalidInstanceID" => Class::Retryable,
         "RequestLimitExceeded"
         | "Throttling"
         | "ThrottlingException"
@@ -140,7 +142,8 @@ fn by_code(code: &str) -> Class {
         | "InvalidSubnet.Conflict" => Class::Exists,
         "InsufficientFreeAddressesInSubnet" => Class::Capacity,
         _ if code.ends_with("LimitExceeded") => Class::Quota,
-        _ if code.ends_with(".Duplicate") || code.ends_with(".InUse") => Class::Exists,
+        _ if code.ends_with("InUse") => Class::Retryable,
+        _ if code.ends_with(".Duplicate") => Class::Exists,
         _ if code.ends_with(".NotFound") || code.ends_with("IDNotFound") || code == "Gateway.NotAttached" => {
             Class::NotFound
         }

@@ -117,7 +117,14 @@ impl Aws {
                     user_data: &user_data,
                     tags: &tags,
                 };
-                match self.api.run(&launch).await {
+                // A group or a subnet of a moment ago may not be known yet where instances are run.
+                let run = async || match self.api.run(&launch).await {
+                    Err(failure) if failure.class() == Class::NotFound => {
+                        Err(ProviderError::Retryable(failure.about(&what).to_string()))
+                    }
+                    answer => Ok(Some(answer)),
+                };
+                match self.until(self.tuning.visible, &what, run).await? {
                     Ok(seen) if seen.is_live() => return Ok(seen.id),
                     // The token is that of an instance of yesterday.
                     Ok(_) => {}
@@ -203,24 +210,33 @@ impl Aws {
         let only = self.mark(&[("tag:weave-host", &spec.name)]);
         let list = async || self.api.addresses(&only).await.map_err(|failure| failure.about(&what));
         let there = list().await?;
-        if there.iter().all(|address| address.instance.as_deref() != Some(instance)) {
-            let id = match there.first() {
-                Some(address) => {
-                    if let Some(association) = &address.association {
-                        self.remove(&what, async || self.api.disassociate(association).await).await?;
-                    }
-                    address.id.clone()
-                }
-                None => {
-                    let made = self.api.allocate(&self.host_tags(spec)).await;
-                    made.map_err(|failure| failure.about(&what))?
-                }
-            };
+        let has = there.iter().find(|address| address.instance.as_deref() == Some(instance));
+        let id = match has.or(there.first()) {
+            Some(address) => address.id.clone(),
+            None => {
+                let made = self.api.allocate(&self.host_tags(spec)).await;
+                made.map_err(|failure| failure.about(&what))?
+            }
+        };
+        if has.is_none() {
+            // An instance of this name that is going away may hold it still.
+            let held = there.iter().filter(|address| address.id == id).find_map(|a| a.association.as_ref());
+            if let Some(association) = held {
+                self.remove(&what, async || self.api.disassociate(association).await).await?;
+            }
             self.once_known(&what, async || self.api.associate(&id, instance).await).await?;
         }
+        self.until(self.tuning.visible, &what, async || {
+            let all = list().await?;
+            let mut ours = all.iter().filter(|address| address.id == id);
+            Ok(ours.any(|address| address.instance.as_deref() == Some(instance)).then_some(()))
+        })
+        .await?;
         // AllocateAddress knows no token, so a lost answer makes two.
-        let idle = list().await?.into_iter().filter(|address| address.association.is_none());
-        for twin in idle {
+        for twin in list().await?.iter().filter(|address| address.id != id) {
+            if let Some(association) = &twin.association {
+                self.remove(&what, async || self.api.disassociate(association).await).await?;
+            }
             self.remove(&what, async || self.api.release(&twin.id).await).await?;
         }
         Ok(())

@@ -19,10 +19,12 @@ mod failure;
 mod hosts;
 mod network;
 mod plan;
+mod policy;
 mod sweep;
 
 pub use aws::Aws;
 pub use config::{AwsConfig, Image};
+pub use policy::policy;
 
 #[cfg(test)]
 mod tests;

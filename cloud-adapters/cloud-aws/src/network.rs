@@ -6,7 +6,6 @@ use cloud_core::{ProviderError, Site};
 
 use crate::api::{Group, Vpc};
 use crate::aws::Aws;
-use crate::failure::Class;
 use crate::plan::{self, FLEET, INDEX, SITE, Table, Tags};
 
 /// Where the hosts of a site stand.
@@ -29,6 +28,7 @@ impl Aws {
 
     /// Makes what is missing of a site's network.
     pub(crate) async fn ensure_network(&self, site: &Site) -> Result<Network, ProviderError> {
+        let _alone = self.networks.lock().await;
         let (vpcs, groups) = self.pieces(Some(&site.name)).await?;
         let (vpc, ours) = self.ensure_vpc(site, &vpcs, &groups).await?;
         if ours {
@@ -119,12 +119,8 @@ impl Aws {
         let wanted = plan::own_subnets(site.index, &offered, self.config.zone.as_deref());
         let missing = wanted.into_iter().filter(|(zone, _)| there.iter().all(|subnet| subnet.zone != *zone));
         for (zone, block) in missing {
-            match self.api.create_subnet(vpc, &zone, &block, &self.site_tags(site)).await {
-                Ok(()) => {}
-                // The answer to the first attempt was lost.
-                Err(failure) if failure.class() == Class::Exists => {}
-                Err(failure) => return Err(failure.about(&what)),
-            }
+            let tags = self.site_tags(site);
+            self.once_known(&what, async || self.api.create_subnet(vpc, &zone, &block, &tags).await).await?;
             self.until(self.tuning.visible, &what, async || {
                 Ok(list().await?.iter().any(|subnet| subnet.block == block).then_some(()))
             })
@@ -150,25 +146,17 @@ impl Aws {
             }
         };
         if attached.is_none() {
-            self.once_known(&what, async || match self.api.attach_gateway(&gateway, vpc).await {
-                Err(failure) if failure.class() == Class::Exists => Ok(()),
-                answer => answer,
-            })
-            .await?;
+            self.once_known(&what, async || self.api.attach_gateway(&gateway, vpc).await).await?;
         }
         // A lost answer makes two.
-        self.remove_idle_gateways(&at).await?;
+        self.remove_idle_gateways(&at, Some(&gateway)).await?;
         let what = format!("route of site {} to the internet", site.name);
         let tables = self.api.tables(vpc).await.map_err(|failure| failure.about(&what))?;
         let main = tables.iter().find(|table| table.main);
         let main =
             main.ok_or_else(|| ProviderError::NotFound(format!("the main route table of VPC {vpc}")))?;
         if !main.public {
-            self.once_known(&what, async || match self.api.create_route(&main.id, &gateway).await {
-                Err(failure) if failure.class() == Class::Exists => Ok(()),
-                answer => answer,
-            })
-            .await?;
+            self.once_known(&what, async || self.api.create_route(&main.id, &gateway).await).await?;
         }
         Ok(())
     }
@@ -184,29 +172,26 @@ impl Aws {
         let tags = self.site_tags(site);
         let group = match find().await? {
             Some(group) => group,
-            None => match self.api.create_group(&name, vpc, &tags).await {
-                Ok(_) => self.until(self.tuning.visible, &what, find).await?,
-                // Ours if an answer was lost; otherwise somebody else's of the same name.
-                Err(failure) if failure.class() == Class::Exists => {
-                    let found = self.until(self.tuning.visible, &what, find).await;
-                    found.map_err(|_| ProviderError::Conflict(format!("{what} in VPC {vpc}")))?
-                }
-                Err(failure) => return Err(failure.about(&what)),
-            },
+            None => {
+                let create = async || self.api.create_group(&name, vpc, &tags).await;
+                let made = self.once_known(&what, create).await?;
+                // Not made and ours: an answer was lost. Not made and not ours: somebody else's of the same name.
+                self.until(self.tuning.visible, &what, find).await.map_err(|error| {
+                    let theirs = !made && error.is_retryable();
+                    if theirs { ProviderError::Conflict(format!("{what} in VPC {vpc}")) } else { error }
+                })?
+            }
         };
         let wanted = plan::wanted_rules(self.config.operator_address.as_deref());
         let (add, stale) = plan::rule_changes(&wanted, &group.rules);
         if !add.is_empty() {
-            match self.api.authorize(&group.id, &add, &tags).await {
-                Ok(()) => {}
-                // The answer to the first attempt was lost, or another `up` was faster: look again.
-                Err(failure) if failure.class() == Class::Exists => {
-                    let seen = find().await?.map(|group| group.rules).unwrap_or_default();
-                    if !plan::rule_changes(&wanted, &seen).0.is_empty() {
-                        return Err(ProviderError::Retryable(format!("{what}: its rules are changing")));
-                    }
+            let authorize = async || self.api.authorize(&group.id, &add, &tags).await;
+            if !self.once_known(&what, authorize).await? {
+                // The answer to the first attempt was lost, or another `up` was faster.
+                let seen = find().await?.map(|group| group.rules).unwrap_or_default();
+                if !plan::rule_changes(&wanted, &seen).0.is_empty() {
+                    return Err(ProviderError::Retryable(format!("{what}: its rules are changing")));
                 }
-                Err(failure) => return Err(failure.about(&what)),
             }
         }
         if !stale.is_empty() {

@@ -28,7 +28,7 @@ impl Aws {
         for vpc in &vpcs {
             self.remove_vpc(&vpc.id).await?;
         }
-        self.remove_idle_gateways(&at).await?;
+        self.remove_idle_gateways(&at, None).await?;
         self.until(self.tuning.visible, &format!("the end of site {name}"), async || {
             let (vpcs, groups) = self.pieces(Some(name)).await?;
             Ok((vpcs.is_empty() && groups.is_empty()).then_some(()))
@@ -60,9 +60,15 @@ impl Aws {
     }
 
     /// Deletes gateways of ours that are attached to nothing.
-    pub(crate) async fn remove_idle_gateways(&self, only: &[(&str, &str)]) -> Result<(), ProviderError> {
+    ///
+    /// `but` was attached a moment ago, which may not be visible yet.
+    pub(crate) async fn remove_idle_gateways(
+        &self,
+        only: &[(&str, &str)],
+        but: Option<&str>,
+    ) -> Result<(), ProviderError> {
         let gateways = self.api.gateways(only).await.map_err(|f| f.about("the fleet's internet gateways"))?;
-        for gateway in gateways.iter().filter(|gateway| gateway.vpc.is_none()) {
+        for gateway in gateways.iter().filter(|gateway| gateway.vpc.is_none() && but != Some(&gateway.id)) {
             let what = format!("internet gateway {}", gateway.id);
             self.remove(&what, async || self.api.delete_gateway(&gateway.id).await).await?;
         }
@@ -96,7 +102,7 @@ impl Aws {
         for vpc in &vpcs {
             note(self.remove_vpc(&vpc.id).await);
         }
-        note(self.remove_idle_gateways(&all).await);
+        note(self.remove_idle_gateways(&all, None).await);
         for id in self.api.volumes(&all).await.map_err(|f| f.about("the fleet's volumes"))? {
             note(self.remove(&format!("volume {id}"), async || self.api.delete_volume(&id).await).await);
         }

@@ -3,4 +3,5 @@
 mod emulator;
 mod failures;
 mod plans;
+mod policies;
 mod user_data;

@@ -147,12 +147,11 @@ impl Api {
         Ok(groups.iter().map(group).collect())
     }
 
-    pub(crate) async fn create_group(&self, name: &str, vpc: &str, tags: &Tags) -> Answer<String> {
+    pub(crate) async fn create_group(&self, name: &str, vpc: &str, tags: &Tags) -> Answer<()> {
         let call = self.client.create_security_group().group_name(name).vpc_id(vpc);
         let call = call.description("Weave gateways: the mesh, and SSH from the operator");
         let call = call.tag_specifications(marked(ResourceType::SecurityGroup, tags));
-        let made = call.send().await.map_err(|e| failure("CreateSecurityGroup", e))?;
-        made.group_id.ok_or_else(|| missing("CreateSecurityGroup", "group"))
+        call.send().await.map(drop).map_err(|e| failure("CreateSecurityGroup", e))
     }
 
     pub(crate) async fn delete_group(&self, id: &str) -> Answer<()> {

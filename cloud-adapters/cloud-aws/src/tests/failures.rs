@@ -18,7 +18,8 @@ fn answered(code: &str) -> Failure {
 fn codes_have_classes() {
     let table = [
         (Class::Retryable, "RequestLimitExceeded Throttling InternalError Unavailable ServiceUnavailable"),
-        (Class::Retryable, "DependencyViolation IncorrectInstanceState"),
+        (Class::Retryable, "DependencyViolation IncorrectInstanceState InvalidInstanceID"),
+        (Class::Retryable, "InvalidIPAddress.InUse InvalidNetworkInterface.InUse VolumeInUse"),
         (Class::Capacity, "InsufficientInstanceCapacity InsufficientFreeAddressesInSubnet"),
         (Class::Permission, "UnauthorizedOperation AuthFailure OptInRequired SignatureDoesNotMatch"),
         (Class::Clock, "RequestExpired ExpiredToken"),

@@ -141,6 +141,26 @@ fn not_known_yet_after_the_run() {
 }
 
 #[test]
+fn what_was_just_made_is_not_known_everywhere() {
+    let emulator = Emulator::start_empty();
+    let cloud = emulator.cloud();
+    for (action, code) in [
+        ("CreateSubnet", "InvalidVpcID.NotFound"),
+        ("AttachInternetGateway", "InvalidInternetGatewayID.NotFound"),
+        ("CreateRoute", "InvalidInternetGatewayID.NotFound"),
+        ("CreateSecurityGroup", "InvalidVpcID.NotFound"),
+        ("AuthorizeSecurityGroupIngress", "InvalidGroup.NotFound"),
+        ("RunInstances", "InvalidGroup.NotFound"),
+    ] {
+        emulator.proxy.fail(action, 3, Fault::Error(400, code));
+    }
+    cloud.ensure_site(&site()).unwrap();
+    cloud.create_host(&spec("aws-1", 1)).unwrap();
+    assert_eq!(emulator.proxy.calls("RunInstances").len(), 4);
+    assert_eq!(emulator.instances(&cloud).len(), 1);
+}
+
+#[test]
 fn dependency_violation() {
     let emulator = Emulator::start();
     let cloud = emulator.cloud();

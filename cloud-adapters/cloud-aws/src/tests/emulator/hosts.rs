@@ -113,6 +113,30 @@ fn many_hosts_come_in_pages_and_spread_over_the_zones() {
 }
 
 #[test]
+fn hosts_are_made_and_ended_at_the_same_time() {
+    let emulator = Emulator::start_empty();
+    let cloud = emulator.cloud();
+    // A site of which a crash left nothing but the VPC: every host finishes its network.
+    emulator.proxy.fail("CreateSecurityGroup", 1, Fault::Error(403, "UnauthorizedOperation"));
+    cloud.ensure_site(&site()).unwrap_err();
+    let each = |act: &(dyn Fn(String, u8) + Sync)| {
+        std::thread::scope(|scope| {
+            (1..=4).for_each(|index| drop(scope.spawn(move || act(format!("aws-{index}"), index))));
+        });
+    };
+    each(&|name, index| drop(cloud.create_host(&spec(&name, index)).unwrap()));
+    assert_eq!(cloud.observe().unwrap().hosts.len(), 4);
+    for (action, times) in
+        [("CreateVpc", 1), ("CreateSubnet", 3), ("CreateSecurityGroup", 2), ("RunInstances", 4)]
+    {
+        assert_eq!(emulator.proxy.calls(action).len(), times, "{action}");
+    }
+    each(&|name, _| cloud.destroy_host(&name).unwrap());
+    cloud.remove_site("aws").unwrap();
+    assert_eq!(cloud.sweep().unwrap(), []);
+}
+
+#[test]
 fn an_elastic_address_is_the_hosts_until_the_end() {
     let emulator = Emulator::start();
     let config = AwsConfig { elastic_ip: true, ..emulator.config() };

@@ -115,6 +115,20 @@ fn of_every_creation_leaves_one_of_each() {
 }
 
 #[test]
+fn of_every_attempt_of_a_vpc_leaves_one() {
+    let emulator = Emulator::start_empty();
+    let cloud = emulator.cloud();
+    emulator.proxy.fail("CreateVpc", 3, Fault::Lose);
+    assert!(cloud.ensure_site(&site()).unwrap_err().is_retryable());
+    let there = || emulator.runtime.block_on(cloud.api.vpcs(&[])).unwrap().len();
+    assert_eq!(there(), 3);
+    // What exists of a site shows, so that it is not forgotten at the end.
+    assert_eq!(cloud.observe().unwrap().sites, [site()]);
+    cloud.ensure_site(&site()).unwrap();
+    assert_eq!((there(), emulator.proxy.calls("CreateVpc").len()), (1, 3));
+}
+
+#[test]
 fn twins_of_a_crash_go_at_the_next_look() {
     let emulator = Emulator::start_empty();
     let cloud = emulator.cloud();

@@ -9,6 +9,12 @@ use std::process::{Child, Command, Stdio};
 /// What the tests were written against.
 const PACKAGE: &str = "moto[server,ec2]==5.2.5";
 
+/// Runs the server until the thread that started it ends, be it killed (`PR_SET_PDEATHSIG` is 1).
+const SERVER: &str = "import ctypes, signal, sys
+ctypes.CDLL(None).prctl(1, signal.SIGKILL)
+from moto.server import main
+main(sys.argv[1:])";
+
 /// A running server; it ends with this value.
 pub(super) struct Moto {
     child: Child,
@@ -19,8 +25,8 @@ impl Moto {
     /// Starts a server that knows the images of `amis.json` and accepts no others.
     pub(super) fn start() -> Moto {
         let amis = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/tests/emulator/amis.json");
-        let mut child = Command::new(environment().join("bin/moto_server"))
-            .args(["-H", "127.0.0.1", "-p", "0"])
+        let mut child = Command::new(environment().join("bin/python"))
+            .args(["-c", SERVER, "-H", "127.0.0.1", "-p", "0"])
             .env("AWS_EC2_METADATA_DISABLED", "true")
             .env("MOTO_AMIS_PATH", amis)
             .env("MOTO_ENABLE_AMI_VALIDATION", "1")
