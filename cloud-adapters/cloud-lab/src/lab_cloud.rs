@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use cloud_core::{
-    Addresses, Cloud, HostSpec, HostState, Leftover, Observed, Phase, ProviderError, Site, Stream,
+    Addresses, Cloud, HostSpec, HostState, Leftover, Observed, Obstacle, Phase, ProviderError, Site, Stream,
 };
 use netlab::{Config, HostConfig, HostStatus, Lab, Topology};
 
@@ -49,6 +49,13 @@ impl Cloud for LabCloud {
     fn ensure_site(&self, site: &Site) -> Result<(), ProviderError> {
         let config = Config { name: self.lab.clone(), topology: self.topology, helper: None };
         Lab::ensure(&config).and_then(|lab| lab.ensure_site(&site.name, site.index)).map_err(provider)
+    }
+
+    fn obstacles(&self) -> Vec<Obstacle> {
+        let Err(error) = netlab::check_machine() else { return Vec::new() };
+        let text = error.to_string();
+        let (what, hint) = text.split_once("; hint: ").unwrap_or((&text, "see what this machine lacks"));
+        vec![Obstacle { host: "this machine".to_owned(), what: what.to_owned(), hint: hint.to_owned() }]
     }
 
     fn observe(&self) -> Result<Observed, ProviderError> {

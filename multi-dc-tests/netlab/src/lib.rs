@@ -47,6 +47,7 @@ pub use keeper::dispatch_hidden;
 pub use lab::{Lab, down};
 pub use plan::{OPERATOR, Router};
 pub use remains::remains;
+pub use requirements::check as check_machine;
 pub use values::{Cable, Config, HostConfig, HostStatus, Nat, Phase, Place, SiteStatus, Status, Topology};
 
 #[cfg(test)]

@@ -12,8 +12,8 @@ use crate::folder::Folder;
 /// A program and the package it comes in on Debian and Ubuntu.
 const PROGRAMS: [(&str, &str); 3] = [("ip", "iproute2"), ("nft", "nftables"), ("sshd", "openssh-server")];
 
-/// Checks privileges and programs. What only the kernel knows shows when it is used.
-pub(crate) fn check() -> Result<(), Error> {
+/// Checks privileges and programs of this machine. What only the kernel knows shows when it is used.
+pub fn check() -> Result<(), Error> {
     if !geteuid().is_root() {
         return Err(not_root());
     }

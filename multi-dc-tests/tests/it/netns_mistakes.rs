@@ -48,6 +48,7 @@ fn without_root_nothing_is_made() -> anyhow::Result<()> {
         1,
         &["root", "hint: "],
     )?;
+    ensure!(!std::path::Path::new(&mine).exists(), "the refusal has left a state directory");
     std::fs::remove_dir_all(fleet.state())?;
     fleet.is_gone()
 }
@@ -134,7 +135,9 @@ fn a_host_that_is_down_is_named_and_the_others_are_reported() -> anyhow::Result<
             ensure!(code == 3 || !gone(&status), "exit status {code}\n{status}");
             Ok(gone(&status).then_some(status))
         })?;
-        only_missing(&status, "onprem-2", &["missing", "stopped", "unreachable"])
+        only_missing(&status, "onprem-2", &["missing", "stopped", "unreachable"])?;
+        let up = fleet.provision(&["up", "--clouds", CLOUDS, "--yes"])?;
+        refused(up, 1, &["host onprem-2 exists and is stopped", "hint: "])
     })?;
     fleet.down()
 }

@@ -4,11 +4,13 @@ use std::io::{self, BufRead as _, IsTerminal as _, Write as _};
 use std::sync::Arc;
 
 use anyhow::Context as _;
+use cloud_core::Cloud;
 
 use super::context::Context;
 use super::{Failure, Global, UpArgs, plan, print};
 use crate::apply::{Engine, Owner};
-use crate::fleet::Fleet;
+use crate::desired::Desired;
+use crate::fleet::{CloudKind, Fleet, Topology};
 use crate::journal::Journal;
 use crate::plan::Plan;
 use crate::progress::Progress;
@@ -25,12 +27,9 @@ pub(super) async fn run(global: &Global, args: &UpArgs) -> Result<u8, Failure> {
     let _lock = context.dir.lock("up")?;
     // Another run may have ended between the first look and the lock.
     context.reload()?;
-    let cloud = context.ground.cloud(&clouds, topology)?;
-    let remote = context.remote(&cloud);
     let progress = Progress::new(global.quiet);
-    let plan = plan::compute(&context, &desired, &cloud, &remote, &progress)
-        .await
-        .inspect_err(|_| context.forget_if_new())?;
+    let prepared = prepare(&context, &clouds, topology, &desired, &progress).await;
+    let (cloud, remote, plan) = prepared.inspect_err(|_| context.forget_if_new())?;
     plan::show_before_asking(global, &plan, args.yes)?;
     if !plan.steps.is_empty()
         && !args.yes
@@ -61,6 +60,20 @@ pub(super) async fn run(global: &Global, args: &UpArgs) -> Result<u8, Failure> {
     let pairs = prove(&remote, &desired.fleet).await;
     remote.close().await;
     finish(global, &plan, &pairs?)
+}
+
+/// All that changes nothing: reaches the cloud and the hosts, and computes the plan.
+async fn prepare(
+    context: &Context,
+    clouds: &[CloudKind],
+    topology: Topology,
+    desired: &Desired,
+    progress: &Progress,
+) -> Result<(Arc<dyn Cloud>, Arc<SshRemote>, Plan), Failure> {
+    let cloud = context.ground.cloud(clouds, topology)?;
+    let remote = context.remote(&cloud);
+    let plan = plan::compute(context, desired, &cloud, &remote, progress).await?;
+    Ok((cloud, remote, plan))
 }
 
 /// Opens the journal and says so when the run before did not reach its end.
