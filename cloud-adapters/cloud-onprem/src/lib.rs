@@ -27,3 +27,6 @@ pub mod ssh;
 
 pub use machines::{Config, Footprint, Machine, Reach};
 pub use onprem_cloud::OnpremCloud;
+
+#[cfg(test)]
+mod tests;

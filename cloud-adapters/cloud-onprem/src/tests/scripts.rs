@@ -1,0 +1,71 @@
+//! What is run on machines is shell, says nothing secret, and its answers are read with care.
+
+use std::process::Command;
+
+use cloud_core::{ProviderError, Secret};
+
+use super::ground::footprint;
+use crate::obstacle::{obstacle, reason};
+use crate::script::{Answer, ask, claim, remove};
+use crate::ssh::Elevation;
+
+#[test]
+fn scripts_are_shell_whatever_they_are_wrapped_in() {
+    let password = Elevation::SudoPassword(Secret::new("it's $ecret"));
+    for line in [ask(&footprint()), claim(&footprint(), "prod"), remove(&footprint(), "prod")] {
+        for elevation in [Elevation::None, Elevation::Sudo, password.clone()] {
+            let wrapped = elevation.wrap(&line);
+            assert!(!wrapped.contains("$ecret"), "{wrapped}");
+            let checked = Command::new("sh").args(["-n", "-c", &wrapped]).output().unwrap();
+            assert!(checked.status.success(), "{wrapped}: {}", String::from_utf8_lossy(&checked.stderr));
+        }
+    }
+    assert!(!format!("{password:?}{:?}", password.prologue()).contains("$ecret"));
+    assert!(password.prologue().reveal().starts_with("it's $ecret\n"));
+    assert_eq!(Elevation::Sudo.prologue().reveal(), "");
+}
+
+#[test]
+fn answers_are_read_to_their_end_or_not_at_all() {
+    let text = "Welcome!\nuser 0\nsystemd\ntun\nlacks stat\nmark prod\nfound file /a b\nfound interface weave\nend\n";
+    let answer = Answer::parse(text).unwrap();
+    assert!(answer.root && answer.systemd && answer.tun);
+    assert_eq!((answer.lacks.as_slice(), answer.mark.as_deref()), (&["stat".to_owned()][..], Some("prod")));
+    let found = [("file", "/a b"), ("interface", "weave")];
+    assert_eq!(answer.found, found.map(|(kind, name)| (kind.to_owned(), name.to_owned())));
+    for broken in ["", "user 0\n", "nonsense", &text[..text.len() - 4]] {
+        assert_eq!(Answer::parse(broken), None, "{broken:?}");
+    }
+}
+
+#[test]
+fn every_obstacle_has_its_words() {
+    let good = Answer { root: true, systemd: true, tun: true, ..Answer::default() };
+    let check = |spoil: fn(&mut Answer), expected: Option<&str>| {
+        let mut answer = good.clone();
+        spoil(&mut answer);
+        assert_eq!(obstacle(&answer, "prod").map(|(what, _)| what).as_deref(), expected);
+    };
+    let file = || ("file".to_owned(), "/f".to_owned());
+    check(|_| (), None);
+    check(|answer| answer.mark = Some("prod".to_owned()), None);
+    check(|answer| answer.root = false, Some("commands do not run as root there"));
+    check(|answer| answer.mark = Some("test".to_owned()), Some("it belongs to fleet \"test\""));
+    check(|answer| answer.systemd = false, Some("its init is not systemd, which runs the gateway"));
+    check(|answer| answer.tun = false, Some("it has no /dev/net/tun"));
+    check(|answer| answer.lacks = vec!["stat".to_owned(), "cut".to_owned()], Some("it lacks stat, cut"));
+    let mut foreign = good.clone();
+    foreign.found.push(file());
+    let (what, _) = obstacle(&foreign, "prod").unwrap();
+    assert_eq!(what, "there is a gateway that no fleet put there (file /f)");
+    foreign.mark = Some("prod".to_owned());
+    assert_eq!(obstacle(&foreign, "prod"), None);
+}
+
+#[test]
+fn a_reason_does_not_repeat_the_host() {
+    let text = || "a: the host key is x".to_owned();
+    assert_eq!(reason("a", &ProviderError::Other(text())), "the host key is x");
+    assert_eq!(reason("a", &ProviderError::Permission(text())), "the host key is x");
+    assert_eq!(reason("b", &ProviderError::Other(text())), text());
+}
