@@ -4,6 +4,7 @@ mod cli;
 mod config;
 mod engine;
 mod journal;
+mod onprem_netns;
 mod plan;
 mod quote;
 mod render;
