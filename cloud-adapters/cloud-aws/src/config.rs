@@ -1,5 +1,7 @@
 //! What the operator chooses about this cloud, and how patiently the cloud is asked.
 
+use std::fmt;
+use std::str::FromStr;
 use std::time::Duration;
 
 use cloud_core::{ProviderError, Secret};
@@ -99,6 +101,31 @@ pub enum Image {
     Ubuntu2404,
     /// An image by its id, `ami-…`; it needs cloud-init and an SSH server.
     Ami(String),
+}
+
+impl FromStr for Image {
+    type Err = ProviderError;
+
+    fn from_str(text: &str) -> Result<Image, ProviderError> {
+        match text {
+            "debian-12" => Ok(Image::Debian12),
+            "ubuntu-24.04" => Ok(Image::Ubuntu2404),
+            id if id.starts_with("ami-") => Ok(Image::Ami(id.to_owned())),
+            other => Err(ProviderError::Invalid(format!(
+                "image {other:?}: want debian-12, ubuntu-24.04 or an id that starts with ami-"
+            ))),
+        }
+    }
+}
+
+impl fmt::Display for Image {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Image::Debian12 => "debian-12",
+            Image::Ubuntu2404 => "ubuntu-24.04",
+            Image::Ami(id) => id,
+        })
+    }
 }
 
 /// Whence the credentials come.

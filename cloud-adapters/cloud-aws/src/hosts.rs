@@ -155,7 +155,7 @@ impl Aws {
 
     async fn image(&self) -> Result<SeenImage, ProviderError> {
         let query = plan::image_query(&self.config.image, &self.config.instance_type);
-        let what = format!("image {:?}", self.config.image);
+        let what = format!("image {}", self.config.image);
         let found = self.api.images(&query).await.map_err(|failure| failure.about(&what))?;
         plan::newest(found).ok_or_else(|| ProviderError::NotFound(format!("{what} in {}", self.region())))
     }
@@ -179,14 +179,16 @@ impl Aws {
         Ok(chosen)
     }
 
-    /// Brings an instance, new or adopted, to what a gateway needs.
+    /// Brings an instance, new or adopted, to what a gateway needs, and waits until it runs.
     async fn settle(&self, spec: &HostSpec, id: &str) -> Result<HostState, ProviderError> {
         let what = format!("host {}", spec.name);
         let look = async || {
             let seen = self.instances_of(&spec.name).await?;
-            Ok(seen.into_iter().find(|seen| seen.id == id))
+            // Some causes show only here, e.g. the quota of volumes and the key of their encryption.
+            let alive = |seen: Seen| if seen.is_live() { Ok(seen) } else { Err(seen.end().about(&what)) };
+            Ok(seen.into_iter().find(|seen| seen.id == id).map(alive))
         };
-        let seen = self.until(self.tuning.visible, &what, look).await?;
+        let seen = self.until(self.tuning.visible, &what, look).await??;
         if seen.phase() == Some(Phase::Stopped) {
             self.until(self.tuning.instance, &what, async || {
                 self.api.start(id).await.map(Some).map_err(|failure| failure.about(&what))
@@ -194,15 +196,16 @@ impl Aws {
             .await?;
         }
         self.once_known(&what, async || self.api.disable_source_check(id).await).await?;
+        let running = async || {
+            let runs = |seen: &Seen| seen.phase() == Some(Phase::Running) && seen.private.is_some();
+            Ok(look().await?.filter(|found| found.as_ref().map_or(true, runs)))
+        };
+        let mut seen = self.until(self.tuning.instance, &format!("{what} running"), running).await??;
         if self.config.elastic_ip {
-            self.until(self.tuning.instance, &format!("{what} running"), async || {
-                Ok(look().await?.filter(|seen| seen.phase() == Some(Phase::Running)))
-            })
-            .await?;
             self.ensure_address(spec, id).await?;
+            seen = self.until(self.tuning.visible, &what, running).await??;
         }
-        let seen = self.until(self.tuning.visible, &what, look).await?;
-        seen.host().ok_or_else(|| ProviderError::Retryable(format!("{what} went away while it started")))
+        seen.host().ok_or_else(|| ProviderError::Retryable(format!("{what} does not run")))
     }
 
     async fn ensure_address(&self, spec: &HostSpec, instance: &str) -> Result<(), ProviderError> {

@@ -6,6 +6,7 @@ use cloud_core::{Addresses, HostState, Phase};
 use sha2::{Digest as _, Sha256};
 
 use crate::config::Image;
+use crate::failure::Failure;
 
 /// The tag that marks everything of a fleet.
 pub(crate) const FLEET: &str = "weave-fleet";
@@ -112,6 +113,8 @@ pub(crate) struct Seen {
     pub(crate) private: Option<std::net::Ipv4Addr>,
     pub(crate) public: Option<std::net::Ipv4Addr>,
     pub(crate) tags: Tags,
+    /// Why it is in this state, as a code and as words; mostly known of those that ended.
+    pub(crate) reason: Option<(String, String)>,
 }
 
 impl Seen {
@@ -131,6 +134,22 @@ impl Seen {
     /// Whether it can be terminated: neither gone nor on its way.
     pub(crate) fn is_live(&self) -> bool {
         !matches!(self.phase(), None | Some(Phase::Terminating))
+    }
+
+    /// Why it ended, as a failure of the call that ran it.
+    pub(crate) fn end(&self) -> Failure {
+        let (code, message) = self.reason.clone().unwrap_or_default();
+        let cause = match code.split_once('.') {
+            // Somebody ended it: the next one may live.
+            Some(("Client", "UserInitiatedShutdown" | "InstanceInitiatedShutdown")) | None => {
+                "Unavailable".to_owned()
+            }
+            // Told like this when a key may not be used or an image does not start: it would happen again.
+            Some(("Client", "InternalError")) => code.clone(),
+            Some((_, cause)) => cause.to_owned(),
+        };
+        let message = format!("the instance {} ended while it started ({code}: {message})", self.id);
+        Failure { action: "RunInstances", code: Some(cause), message, ..Failure::default() }
     }
 
     pub(crate) fn tag(&self, key: &str) -> &str {

@@ -217,5 +217,6 @@ fn seen(instance: &Instance) -> Seen {
         private: instance.private_ip_address().and_then(|text| text.parse().ok()),
         public: instance.public_ip_address().and_then(|text| text.parse().ok()),
         tags: tags_of(instance.tags()),
+        reason: instance.state_reason().map(|reason| (text(reason.code()), text(reason.message()))),
     }
 }

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use cloud_core::{Phase, ProviderError};
 
 use crate::config::{AwsConfig, Image};
+use crate::failure::Class;
 use crate::plan::{self, HOST, ImageQuery, OURS, Rule, SITE, Seen, SeenImage, SeenRule, Subnet, Table, Tags};
 
 fn seen(id: &str, state: &str, host: &str) -> Seen {
@@ -46,6 +47,32 @@ fn of_twins_everybody_takes_the_same() {
     check(&[("i-1", "running"), ("i-2", "running")], Some("i-1"));
     let all = [seen("i-2", "running", "b"), seen("i-1", "running", "a"), seen("i-3", "running", "")];
     assert_eq!(plan::hosts(&all).iter().map(|host| host.tag(HOST)).collect::<Vec<_>>(), ["a", "b"]);
+}
+
+#[test]
+fn the_reason_of_an_end_has_a_class() {
+    let check = |code: Option<&str>, class: Class| {
+        let reason = code.map(|code| (code.to_owned(), "Said so".to_owned()));
+        let end = Seen { reason, ..seen("i-1", "terminated", "aws-1") }.end();
+        assert_eq!(end.class(), class, "{code:?}");
+        let text = end.about("host aws-1").to_string();
+        assert!(text.contains("i-1 ended while it started") && text.contains(code.unwrap_or("")), "{text}");
+    };
+    check(None, Class::Retryable);
+    check(Some("Client.UserInitiatedShutdown"), Class::Retryable);
+    check(Some("Client.VolumeLimitExceeded"), Class::Quota);
+    check(Some("Client.InternalError"), Class::Other);
+    check(Some("Server.InternalError"), Class::Retryable);
+    check(Some("Server.InsufficientInstanceCapacity"), Class::Capacity);
+    check(Some("Server.SpotInstanceTermination"), Class::Other);
+}
+
+#[test]
+fn images_have_names() {
+    for name in ["debian-12", "ubuntu-24.04", "ami-0123"] {
+        assert_eq!(name.parse::<Image>().unwrap().to_string(), name);
+    }
+    assert!("debian".parse::<Image>().unwrap_err().to_string().contains("want debian-12"));
 }
 
 fn rule(protocol: &str, from: i32, to: i32, block: &str) -> Rule {

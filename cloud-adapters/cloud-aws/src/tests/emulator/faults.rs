@@ -107,6 +107,26 @@ fn quota() {
 }
 
 #[test]
+fn a_host_that_ends_while_it_starts_says_why() {
+    const ENDED: &str = "<name>terminated</name></instanceState><stateReason><code>Client.VolumeLimitExceeded</code>\
+                         <message>Volume limit exceeded</message></stateReason><instanceState><code>48</code>\
+                         <name>terminated</name>";
+    const GONE: &str = "<name>shutting-down</name>";
+    let emulator = Emulator::start();
+    let cloud = emulator.cloud();
+    cloud.ensure_site(&site()).unwrap();
+    emulator.proxy.fail_after("DescribeInstances", 1, 1, Fault::Alter("<name>running</name>", ENDED));
+    let error = cloud.create_host(&spec("aws-1", 1)).unwrap_err();
+    let ProviderError::Quota(text) = error else { panic!("{error:?}") };
+    assert!(text.contains("host aws-1") && text.contains("Client.VolumeLimitExceeded"), "{text}");
+    // Whatever the reason, what has ended is not waited for.
+    emulator.proxy.fail_after("DescribeInstances", 1, 1, Fault::Alter("<name>running</name>", GONE));
+    let before = emulator.proxy.calls("DescribeInstances").len();
+    assert!(cloud.create_host(&spec("aws-1", 1)).unwrap_err().is_retryable());
+    assert_eq!(emulator.proxy.calls("DescribeInstances").len() - before, 2);
+}
+
+#[test]
 fn capacity_is_looked_for_in_the_other_zones() {
     let emulator = Emulator::start();
     let cloud = emulator.cloud();

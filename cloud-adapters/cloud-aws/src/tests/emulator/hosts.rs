@@ -173,7 +173,8 @@ fn a_stopped_host_is_started_and_a_pending_one_is_starting() {
     cloud.create_host(&spec("aws-1", 1)).unwrap();
     let running = "<name>running</name>";
     emulator.proxy.fail("DescribeInstances", 2, Fault::Alter(running, "<name>stopped</name>"));
-    cloud.create_host(&spec("aws-1", 1)).unwrap();
+    emulator.proxy.fail("DescribeInstances", 3, Fault::Alter(running, "<name>pending</name>"));
+    assert_eq!(cloud.create_host(&spec("aws-1", 1)).unwrap().phase, Phase::Running);
     assert_eq!(emulator.proxy.calls("StartInstances").len(), 1);
     for (word, phase) in [("pending", Phase::Starting), ("shutting-down", Phase::Terminating)] {
         let altered: &'static str =
