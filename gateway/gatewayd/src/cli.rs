@@ -14,6 +14,8 @@ use weave_api::{Client, ClientError};
 use args::{Cli, Command};
 
 pub(crate) use args::Output;
+#[cfg(test)]
+pub(crate) use launch::daemon_words;
 
 /// Runs the command of the process's arguments.
 pub(crate) fn run() -> ExitCode {

@@ -196,7 +196,7 @@ impl Config {
                 );
                 Admission::Open
             }
-            (Some(identity), None) => Admission::Provisioned(identity),
+            (Some(identity), None) => Admission::Provisioned(absolute(identity)),
             (None, Some(password)) => Admission::Password(password),
             (None, None) => Admission::Open,
         };
@@ -219,13 +219,18 @@ impl Config {
                 mtu: file.mtu,
                 bridge: file.weave_bridge.unwrap_or_else(|| "weave".to_owned()),
                 http,
-                state: file.state.unwrap_or_else(|| PathBuf::from("/var/lib/weave")),
+                state: absolute(file.state.unwrap_or_else(|| PathBuf::from("/var/lib/weave"))),
                 log_level: log_level.replace("warning", "warn"),
                 targets,
             }),
             _ => Err(mistakes),
         }
     }
+}
+
+/// The daemon leaves the folder it was started in.
+fn absolute(path: PathBuf) -> PathBuf {
+    std::path::absolute(&path).unwrap_or(path)
 }
 
 fn parsed<T>(field: &str, text: Option<&str>, mistakes: &mut Vec<String>) -> Option<T>

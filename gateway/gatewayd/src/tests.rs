@@ -50,6 +50,26 @@ fn passwords_do_not_show() {
 }
 
 #[test]
+fn the_daemon_is_not_given_the_password_where_everybody_can_read_it() {
+    let check = |words: &str, expected: &str| {
+        let daemon = cli::daemon_words(words.split(' ').map(Into::into));
+        assert_eq!(daemon, expected.split(' ').collect::<Vec<_>>(), "{words}");
+    };
+    check("launch --port 7 launch", "daemon --port 7 launch");
+    check("-o json launch --password secret 192.0.2.1", "-o json daemon 192.0.2.1");
+    check("launch --password=secret --site a", "daemon --site a");
+}
+
+#[test]
+fn paths_do_not_depend_on_the_folder_the_daemon_works_in() {
+    let flags = FileConfig { state: Some("state".into()), ..FileConfig::default() };
+    let config = load("identity = \"id.pem\"\n", &flags).unwrap();
+    let here = std::env::current_dir().unwrap();
+    assert_eq!(config.state, here.join("state"));
+    assert_eq!(config.admission, Admission::Provisioned(here.join("id.pem")));
+}
+
+#[test]
 fn a_peer_keeps_its_key_and_its_memory() {
     let folder = tempfile::tempdir().unwrap();
     let state = folder.path().join("state");

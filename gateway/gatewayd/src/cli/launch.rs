@@ -1,8 +1,9 @@
 //! Starting and stopping the gateway.
 
+use std::ffi::OsString;
 use std::fs::OpenOptions;
 use std::io::{Read as _, Seek as _, SeekFrom};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitCode, Stdio};
@@ -15,7 +16,7 @@ use weave_hostnet::Host;
 
 use super::args::{Launch, Reset};
 use super::{Hint, PATIENCE, client, host};
-use crate::config::Config;
+use crate::config::{Admission, Config};
 use crate::node;
 
 /// Deriving the network's key from a password takes a second on a slow machine.
@@ -30,6 +31,8 @@ const POLL: Duration = Duration::from_millis(50);
 pub(super) fn daemon(launch: &Launch) -> anyhow::Result<ExitCode> {
     let config = Config::load(launch.config.as_deref(), &launch.flags)?;
     need_root("the gateway")?;
+    // Whatever folder it was started in can be unmounted.
+    std::env::set_current_dir("/").context("while changing to /")?;
     let filter = EnvFilter::try_new(log_filter(&config.log_level)).context("log_level")?;
     let terminal = std::io::IsTerminal::is_terminal(&std::io::stderr());
     let log =
@@ -67,7 +70,9 @@ pub(super) fn launch(launch: &Launch) -> anyhow::Result<ExitCode> {
     }
     let log_path = log_path(&config.state);
     if let Some(folder) = log_path.parent() {
-        std::fs::create_dir_all(folder).with_context(|| format!("while making {}", folder.display()))?;
+        // It may become the state folder, which keeps keys.
+        let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder);
+        made.with_context(|| format!("while making {}", folder.display()))?;
     }
     let mut log = OpenOptions::new()
         .append(true)
@@ -78,16 +83,15 @@ pub(super) fn launch(launch: &Launch) -> anyhow::Result<ExitCode> {
         .with_context(|| format!("while opening the log {}", log_path.display()))?;
     let start = log.seek(SeekFrom::End(0))?;
     let mut command = Command::new(std::env::current_exe().context("while looking for this program")?);
-    // The same words, but for the verb; flags of the command line as a whole may stand before it.
-    let mut verb = true;
-    command.args(std::env::args_os().skip(1).map(|word| {
-        if verb && word == "launch" {
-            verb = false;
-            return "daemon".into();
-        }
-        word
-    }));
-    command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log.try_clone()?).current_dir("/");
+    command.args(daemon_words(std::env::args_os().skip(1)));
+    // Everybody may read a process's words, only root its environment. Empty stands above a password of the file.
+    let password = if let Admission::Password(password) = &config.admission { password.reveal() } else { "" };
+    command.env("WEAVE_PASSWORD", password);
+    // Of a service manager that runs this command, which is not the daemon's.
+    for name in ["NOTIFY_SOCKET", "INVOCATION_ID", "JOURNAL_STREAM"] {
+        command.env_remove(name);
+    }
+    command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log.try_clone()?);
     // SAFETY: setsid is async-signal-safe and the child shares nothing it changes.
     unsafe { command.pre_exec(|| nix::unistd::setsid().map(drop).map_err(Into::into)) };
     let mut child = command.spawn().context("while starting the gateway")?;
@@ -100,8 +104,29 @@ pub(super) fn launch(launch: &Launch) -> anyhow::Result<ExitCode> {
             None => error.context(format!("see {}", log_path.display())),
         }
     })?;
+    if config.admission == Admission::Open {
+        let port = config.port;
+        eprintln!(
+            "warning: no password was given: everybody who reaches UDP port {port} may join the network"
+        );
+    }
     println!("{}", child.id());
     Ok(ExitCode::SUCCESS)
+}
+
+/// The words of `launch` for the daemon: another verb, and no password. Flags of the command line as a whole may stand
+/// before the verb.
+pub(crate) fn daemon_words(mut words: impl Iterator<Item = OsString>) -> Vec<OsString> {
+    let mut kept: Vec<OsString> = words.by_ref().take_while(|word| word != "launch").collect();
+    kept.push("daemon".into());
+    while let Some(word) = words.next() {
+        match word.as_encoded_bytes() {
+            b"--password" => drop(words.next()),
+            flag if flag.starts_with(b"--password=") => {}
+            _ => kept.push(word),
+        }
+    }
+    kept
 }
 
 /// The log of gateways in the background: where logs belong, or beside a state that is kept elsewhere.
@@ -118,7 +143,8 @@ struct Said(String);
 fn wait_ready(child: &mut Child, gateway: &Client) -> anyhow::Result<()> {
     let deadline = Instant::now() + READY_WITHIN;
     loop {
-        if gateway.text("/status").is_ok() {
+        // Something else may answer where the API belongs.
+        if gateway.value::<Report>("/report").is_ok_and(|report| report.process.pid == child.id()) {
             return Ok(());
         }
         if let Some(status) = child.try_wait()? {
