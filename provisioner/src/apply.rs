@@ -78,7 +78,7 @@ impl<R: Remote> Engine<R> {
     async fn remove(self: &Arc<Self>, plan: &Plan) -> Result<(), Failures> {
         let mut tasks = JoinSet::new();
         for step in &plan.steps {
-            let Step::DestroyHost { host } = step else { continue };
+            let Step::DestroyHost { host, .. } = step else { continue };
             let (engine, host, words) = (self.clone(), host.clone(), step.words());
             tasks.spawn(async move {
                 let destroy = || {
@@ -91,7 +91,7 @@ impl<R: Remote> Engine<R> {
         all(tasks).await?;
         let mut failures = Vec::new();
         for step in &plan.steps {
-            let Step::RemoveSite { site } = step else { continue };
+            let Step::RemoveSite { site, .. } = step else { continue };
             let remove = || {
                 let name = site.clone();
                 self.cloud_call(move |cloud| cloud.remove_site(&name))
@@ -104,7 +104,7 @@ impl<R: Remote> Engine<R> {
     async fn create_sites(self: &Arc<Self>, plan: &Plan) -> Result<(), Failures> {
         let mut failures = Vec::new();
         for step in &plan.steps {
-            let Step::CreateSite(site) = step else { continue };
+            let Step::CreateSite(site, _) = step else { continue };
             let ensure = || {
                 let site = site.clone();
                 self.cloud_call(move |cloud| cloud.ensure_site(&site))
@@ -121,7 +121,7 @@ impl<R: Remote> Engine<R> {
         state: &mut FleetState,
     ) -> Result<(), Failures> {
         let wanted = plan.steps.iter().filter_map(|step| match step {
-            Step::CreateHost(host) => Some((host, step.words())),
+            Step::CreateHost(host, _) => Some((host, step.words())),
             _ => None,
         });
         let specs = wanted

@@ -3,6 +3,7 @@
 //! For the fleet's own settings the file yields to the environment (`WEAVE_PROVISION_NAME`, `_NETWORK`, `_STATE`), which
 //! yields to flags.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use figment::Figment;
@@ -10,7 +11,7 @@ use figment::providers::{Env, Serialized};
 use serde::{Deserialize, Serialize};
 use weave_model::NetworkName;
 
-use crate::fleet::{CloudKind, Fleet, Host, valid_name};
+use crate::fleet::{CloudKind, Fleet, Found, Host, valid_name};
 
 mod keys;
 mod onprem;
@@ -119,6 +120,9 @@ impl Config {
         if clouds.is_empty() {
             page.mistake(0, "no section says where to stand: add [onprem], [aws] or [gcp]");
         }
+        if let (Some(onprem), [CloudKind::Onprem]) = (&onprem, clouds.as_slice()) {
+            check_reachable(&root, onprem);
+        }
         let state = file.state.as_ref().map(|state| around.keys.path(&state.to_string_lossy()));
         let mistakes = page.into_mistakes();
         if !mistakes.is_empty() {
@@ -150,10 +154,13 @@ impl Config {
             .collect();
         hosts.sort_by(|a, b| (&a.site, a.index).cmp(&(&b.site, b.index)));
         // Numbered over all machines, so that one that leaves renumbers no site.
-        let sites = crate::footprint::machines(self).sites();
-        let sites =
-            sites.into_iter().filter(|site| hosts.iter().any(|host| host.site == site.name)).collect();
-        Fleet { sites, hosts }
+        let mut sites = crate::footprint::machines(self).sites();
+        let found = Found {
+            sites: sites.iter().map(|site| site.name.clone()).collect(),
+            hosts: all.iter().map(|host| host.name.clone()).collect(),
+        };
+        sites.retain(|site| hosts.iter().any(|host| host.site == site.name));
+        Fleet { sites, hosts, found }
     }
 }
 
@@ -177,6 +184,22 @@ fn fleet_section(root: &Table<'_, '_>) -> Layer {
     }
     let state = fleet.string("state").map(|state| PathBuf::from(state.value));
     Layer { name: name.map(|name| name.value), network: network.map(|network| network.value), state }
+}
+
+/// Sites of which none can be dialled never meet.
+fn check_reachable(root: &Table<'_, '_>, onprem: &Onprem) {
+    let present: Vec<_> = onprem.hosts.iter().filter(|host| !host.absent).collect();
+    let sites: BTreeSet<&str> = present.iter().map(|host| host.site.as_str()).collect();
+    if sites.len() > 1 && present.iter().all(|host| host.advertise.is_empty()) {
+        root.mistake(
+            "onprem",
+            format!(
+                "hosts stand in {} sites and none has `advertise`: nobody could dial another site; give one an \
+                 address that all others reach, or put hosts that reach each other into one site",
+                sites.len()
+            ),
+        );
+    }
 }
 
 /// Reads the sections of clouds as strictly as the rest, whether or not this build can use them.

@@ -1,6 +1,6 @@
 //! What the operator wants: sites, hosts and how the hosts of a fleet may reach each other. Pure values.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::IpAddr;
 use std::str::FromStr;
@@ -118,6 +118,17 @@ pub struct Fleet {
     pub sites: Vec<Site>,
     /// Sorted by site, then number.
     pub hosts: Vec<Host>,
+    /// What was there before the fleet and stays after it, wanted or not.
+    pub found: Found,
+}
+
+/// Names of sites and hosts that nobody makes or destroys.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Found {
+    /// Sites.
+    pub sites: BTreeSet<String>,
+    /// Hosts.
+    pub hosts: BTreeSet<String>,
 }
 
 impl Fleet {

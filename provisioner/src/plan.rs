@@ -18,6 +18,15 @@ pub struct Observed {
     pub facts: BTreeMap<String, Facts>,
 }
 
+/// Whether a site or host is the fleet's to make.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Origin {
+    /// It is made for the fleet and destroyed with it.
+    Made,
+    /// It was there before the fleet and stays after it; only what the fleet put there comes and goes.
+    Found,
+}
+
 /// One thing to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Step {
@@ -25,16 +34,20 @@ pub enum Step {
     DestroyHost {
         /// Its name.
         host: String,
+        /// Whether more than the gateway goes.
+        origin: Origin,
     },
     /// Removes a site that is no longer wanted.
     RemoveSite {
         /// Its name.
         site: String,
+        /// Whether more than its place in the fleet goes.
+        origin: Origin,
     },
     /// Makes a site.
-    CreateSite(Site),
+    CreateSite(Site, Origin),
     /// Makes a host.
-    CreateHost(Host),
+    CreateHost(Host, Origin),
     /// Changes something on a host.
     Configure {
         /// Its name.
@@ -88,22 +101,25 @@ impl Plan {
     /// Computes the steps; `files` are the wanted files by host.
     pub fn new(fleet: &Fleet, files: &BTreeMap<String, Vec<WantedFile>>, observed: &Observed) -> Plan {
         let mut steps = Vec::new();
+        let origin = |found| if found { Origin::Found } else { Origin::Made };
+        let host_origin = |name: &String| origin(fleet.found.hosts.contains(name));
+        let site_origin = |name: &String| origin(fleet.found.sites.contains(name));
         let wanted_host = |name: &str| fleet.hosts.iter().any(|host| host.name == name);
         for host in observed.cloud.hosts.iter().filter(|host| !wanted_host(&host.name)) {
-            steps.push(Step::DestroyHost { host: host.name.clone() });
+            steps.push(Step::DestroyHost { host: host.name.clone(), origin: host_origin(&host.name) });
         }
         for site in
             observed.cloud.sites.iter().filter(|site| !fleet.sites.iter().any(|s| s.name == site.name))
         {
-            steps.push(Step::RemoveSite { site: site.name.clone() });
+            steps.push(Step::RemoveSite { site: site.name.clone(), origin: site_origin(&site.name) });
         }
         let missing_sites = fleet.sites.iter().filter(|site| !observed.cloud.sites.contains(site));
-        steps.extend(missing_sites.cloned().map(Step::CreateSite));
+        steps.extend(missing_sites.map(|site| Step::CreateSite(site.clone(), site_origin(&site.name))));
         let exists = |name: &str| {
             observed.cloud.hosts.iter().any(|host| host.name == name && host.phase != Phase::Terminating)
         };
         let missing_hosts = fleet.hosts.iter().filter(|host| !exists(&host.name));
-        steps.extend(missing_hosts.cloned().map(Step::CreateHost));
+        steps.extend(missing_hosts.map(|host| Step::CreateHost(host.clone(), host_origin(&host.name))));
         for host in &fleet.hosts {
             let facts = observed.facts.get(&host.name).filter(|_| exists(&host.name));
             let empty = Vec::new();
@@ -115,10 +131,10 @@ impl Plan {
         Plan { steps }
     }
 
-    /// The plan that removes everything observed.
-    pub fn down(observed: &cloud_core::Observed) -> Plan {
+    /// The plan that removes everything observed of a fleet.
+    pub fn down(fleet: &Fleet, observed: &cloud_core::Observed) -> Plan {
         Plan::new(
-            &Fleet::default(),
+            &Fleet { found: fleet.found.clone(), ..Fleet::default() },
             &BTreeMap::new(),
             &Observed { cloud: observed.clone(), facts: BTreeMap::new() },
         )
@@ -140,12 +156,18 @@ impl Plan {
         if self.steps.is_empty() {
             return "plan: 0 to change".to_owned();
         }
-        let mut counts = [(0, "to destroy"), (0, "to create"), (0, "to configure")];
+        let mut counts = [
+            (0, "to destroy"),
+            (0, "to release"),
+            (0, "to create"),
+            (0, "to take over"),
+            (0, "to configure"),
+        ];
         for step in &self.steps {
             let at = match step {
-                Step::DestroyHost { .. } | Step::RemoveSite { .. } => 0,
-                Step::CreateSite(_) | Step::CreateHost(_) => 1,
-                Step::Configure { .. } => 2,
+                Step::DestroyHost { origin, .. } | Step::RemoveSite { origin, .. } => *origin as usize,
+                Step::CreateSite(_, origin) | Step::CreateHost(_, origin) => 2 + *origin as usize,
+                Step::Configure { .. } => 4,
             };
             counts[at].0 += 1;
         }
@@ -164,7 +186,7 @@ impl Plan {
 /// A step for programs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Entry {
-    /// `destroy`, `create` or `configure`.
+    /// `destroy`, `release`, `create`, `take over` or `configure`.
     pub action: &'static str,
     /// The site or host.
     pub subject: String,
@@ -175,10 +197,13 @@ pub struct Entry {
 impl From<&Step> for Entry {
     fn from(step: &Step) -> Entry {
         let (action, subject) = match step {
-            Step::DestroyHost { host } => ("destroy", host),
-            Step::RemoveSite { site } => ("destroy", site),
-            Step::CreateSite(site) => ("create", &site.name),
-            Step::CreateHost(host) => ("create", &host.name),
+            Step::DestroyHost { host, origin: Origin::Made } => ("destroy", host),
+            Step::RemoveSite { site, origin: Origin::Made } => ("destroy", site),
+            Step::DestroyHost { host: name, .. } | Step::RemoveSite { site: name, .. } => ("release", name),
+            Step::CreateSite(site, Origin::Made) => ("create", &site.name),
+            Step::CreateHost(host, Origin::Made) => ("create", &host.name),
+            Step::CreateSite(site, Origin::Found) => ("take over", &site.name),
+            Step::CreateHost(host, Origin::Found) => ("take over", &host.name),
             Step::Configure { host, .. } => ("configure", host),
         };
         Entry { action, subject: subject.clone(), text: step.words() }
@@ -217,10 +242,20 @@ impl Step {
     /// The step in words, as it stands in the plan and in the journal.
     pub fn words(&self) -> String {
         match self {
-            Step::DestroyHost { host } => format!("destroy host {host}"),
-            Step::RemoveSite { site } => format!("remove site {site}"),
-            Step::CreateSite(site) => format!("create site {} (number {})", site.name, site.index),
-            Step::CreateHost(host) => format!("create host {} in {}", host.name, host.site),
+            Step::DestroyHost { host, origin: Origin::Made } => format!("destroy host {host}"),
+            Step::DestroyHost { host, origin: Origin::Found } => {
+                format!("release host {host}: remove the gateway and all its files")
+            }
+            Step::RemoveSite { site, origin: Origin::Made } => format!("remove site {site}"),
+            Step::RemoveSite { site, origin: Origin::Found } => format!("release site {site}"),
+            Step::CreateSite(site, Origin::Made) => {
+                format!("create site {} (number {})", site.name, site.index)
+            }
+            Step::CreateSite(site, Origin::Found) => format!("take site {} in", site.name),
+            Step::CreateHost(host, Origin::Made) => format!("create host {} in {}", host.name, host.site),
+            Step::CreateHost(host, Origin::Found) => {
+                format!("take over host {} in {}", host.name, host.site)
+            }
             Step::Configure { host, change } => format!("{host}: {change}"),
         }
     }
@@ -230,7 +265,7 @@ impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let sign = match self {
             Step::DestroyHost { .. } | Step::RemoveSite { .. } => '-',
-            Step::CreateSite(_) | Step::CreateHost(_) => '+',
+            Step::CreateSite(..) | Step::CreateHost(..) => '+',
             Step::Configure { .. } => '~',
         };
         write!(f, "{sign} {}", self.words())

@@ -23,7 +23,7 @@ pub(super) async fn run(global: &Global, args: &DownArgs) -> Result<u8, Failure>
     let observed = call(&cloud, |cloud| cloud.observe())
         .await
         .with_context(|| format!("cannot observe what fleet {} has in the cloud", context.name))?;
-    let plan = Plan::down(&observed);
+    let plan = Plan::down(&context.ground.fleet(&clouds), &observed);
     plan::show_before_asking(global, &plan, args.yes)?;
     let something = !plan.steps.is_empty() || context.saved.is_some();
     if something

@@ -246,6 +246,11 @@ fn mistakes_of_the_whole() {
         &[host("a", ""), host("b", "")].concat(),
         "weave.toml:9: onprem.hosts \"b\": the same machine as \"a\"",
     );
+    check(
+        &[host("a", ""), host("b", "site = 'b'").replace("2.1'", "2.2'")].concat(),
+        "weave.toml:1: the file: hosts stand in 2 sites and none has `advertise`: nobody could dial another site; give \
+         one an address that all others reach, or put hosts that reach each other into one site",
+    );
     let jump = |name: &str, rest: &str| host(name, rest).replace("hosts", "jumps");
     check(
         &[host("a", "jump = 'x'"), jump("x", "jump = 'y'"), jump("y", "jump = 'x'")].concat(),

@@ -92,7 +92,10 @@ impl Operator {
         let (journal, _) = Journal::open(&self.dir.path().join("journal.jsonl"), "down").unwrap();
         let progress = Progress::silent();
         let engine = Arc::new(Engine { cloud, remote: Arc::new(flaky()), journal, progress, pace: quick() });
-        let left = engine.down(&Plan::down(&observed)).await.map_err(|errors| format!("{errors:?}"))?;
+        let left = engine
+            .down(&Plan::down(&Fleet::default(), &observed))
+            .await
+            .map_err(|errors| format!("{errors:?}"))?;
         assert_eq!(left, []);
         self.dir.remove().map_err(|e| e.to_string())
     }

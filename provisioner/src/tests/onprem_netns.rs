@@ -275,7 +275,7 @@ fn up_on_existing_machines_verifies_and_down_leaves_nothing() {
         ground.provision(&[command]).expect(2, &["the file no longer lists dc1-b", "absent = true"]);
     }
     ground.describe(&ground.fingerprint("onprem-1"), Some("absent = true"));
-    ground.provision(&["up", "--yes"]).expect(0, &["- destroy host dc1-b", "verified: all 2 pairs"]);
+    ground.provision(&["up", "--yes"]).expect(0, &["- release host dc1-b", "verified: all 2 pairs"]);
     ground.assert_nothing(&["onprem-2"]);
 
     ground.provision(&["down", "--yes"]).expect(0, &["nothing is left"]);

@@ -5,12 +5,12 @@ use std::net::IpAddr;
 
 use cloud_core::{Addresses, HostState, Phase, Secret, Site};
 
-use crate::fleet::{AddressBook, CloudKind, Fleet, dialable};
+use crate::fleet::{AddressBook, CloudKind, Fleet, Found, dialable};
 use crate::install::{
     Checksum, Content, Facts, GatewayConfig, LINK_TARGET, WantedFile, facts_command, generation,
     link_command, parse_facts, put_command, service_command, wanted_files,
 };
-use crate::plan::{Observed, Plan, Step};
+use crate::plan::{Observed, Origin, Plan, Step};
 
 fn fleet() -> Fleet {
     Fleet::lab(&[CloudKind::Onprem, CloudKind::Aws])
@@ -97,7 +97,8 @@ fn a_settled_fleet_needs_nothing() {
 #[test]
 fn only_an_empty_plan_says_0_to_change() {
     for steps in 1..=40 {
-        let plan = Plan { steps: vec![Step::RemoveSite { site: "aws".to_owned() }; steps] };
+        let plan =
+            Plan { steps: vec![Step::RemoveSite { site: "aws".to_owned(), origin: Origin::Made }; steps] };
         assert!(!plan.render().contains("0 to change"), "{}", plan.render());
     }
 }
@@ -179,14 +180,14 @@ fn a_host_on_its_way_out_is_made_again() {
     let mut observed = everything_there(&fleet());
     observed.cloud.hosts[0].phase = Phase::Terminating;
     let plan = Plan::new(&fleet(), &files(&fleet()), &observed);
-    assert!(matches!(&plan.steps[0], Step::CreateHost(host) if host.name == "aws-1"), "{:?}", plan.steps);
+    assert!(matches!(&plan.steps[0], Step::CreateHost(host, _) if host.name == "aws-1"), "{:?}", plan.steps);
     assert!(matches!(&plan.steps[1], Step::Configure { host, .. } if host == "aws-1"), "{:?}", plan.steps);
 }
 
 #[test]
 fn down_destroys_hosts_before_sites() {
     let observed = everything_there(&fleet()).cloud;
-    let text = Plan::down(&observed).render();
+    let text = Plan::down(&Fleet::default(), &observed).render();
     let expected = r"  - destroy host aws-1
   - destroy host onprem-1
   - destroy host onprem-2
@@ -195,6 +196,34 @@ fn down_destroys_hosts_before_sites() {
 plan: 5 changes (5 to destroy)
 ";
     assert_eq!(text, expected);
+}
+
+#[test]
+fn machines_that_exist_already_are_not_created_and_not_destroyed() {
+    let everything = everything_there(&fleet());
+    let found = Found {
+        sites: fleet().sites.into_iter().map(|site| site.name).collect(),
+        hosts: fleet().hosts.into_iter().map(|host| host.name).collect(),
+    };
+    let existing = Fleet { found, ..fleet() };
+    let text = Plan::new(&existing, &BTreeMap::new(), &Observed::default()).render();
+    let expected = r"  + take site aws in
+  + take site onprem in
+  + take over host aws-1 in aws
+  + take over host onprem-1 in onprem
+  + take over host onprem-2 in onprem
+";
+    assert!(text.starts_with(expected) && text.ends_with("(5 to take over, 6 to configure)\n"), "{text}");
+    let down = Plan::down(&existing, &everything.cloud);
+    let expected = r"  - release host aws-1: remove the gateway and all its files
+  - release host onprem-1: remove the gateway and all its files
+  - release host onprem-2: remove the gateway and all its files
+  - release site aws
+  - release site onprem
+plan: 5 changes (5 to release)
+";
+    assert_eq!(down.render(), expected);
+    assert_eq!(down.entries()[0].action, "release");
 }
 
 #[test]
