@@ -7,7 +7,7 @@ use anyhow::bail;
 
 use crate::step;
 
-/// A program and the package it comes in.
+/// A program, or a Python `import`, and the package it comes in.
 pub(crate) type Need = (&'static str, &'static str);
 
 /// What the lab runs.
@@ -25,6 +25,8 @@ pub(crate) const TESTS: &[Need] = &[
     ("tcpdump", "tcpdump"),
     ("socat", "socat"),
     ("python3", "python3"),
+    // What the emulators of clouds are installed with.
+    ("import ensurepip", "python3-venv"),
     ("setpriv", "util-linux"),
 ];
 
@@ -68,8 +70,12 @@ pub(crate) fn ensure(needs: &[&[Need]]) -> anyhow::Result<()> {
     )
 }
 
-/// Whether a program is on the path or in the folders for root's programs.
+/// Whether a program is on the path or in the folders for root's programs; whether Python has a module.
 pub(crate) fn installed(program: &str) -> bool {
+    if program.starts_with("import ") {
+        let output = Command::new("python3").args(["-c", program]).output();
+        return output.is_ok_and(|output| output.status.success());
+    }
     let path = std::env::var_os("PATH").unwrap_or_default();
     let system = ["/usr/sbin", "/sbin"].map(Into::into);
     std::env::split_paths(&path).chain(system).any(|folder| Path::new(&folder).join(program).exists())
