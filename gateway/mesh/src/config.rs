@@ -32,7 +32,7 @@ pub struct Config {
     pub targets: Vec<Target>,
     /// Whether to dial peers that others told of.
     pub discovery: bool,
-    /// How many peers to have links with, 0 for as many as there are; 100 by default, never more than 1,024.
+    /// How many peers to have links with, 0 for as many as there are; never more than 1,024.
     ///
     /// Above it only peers that no path leads to are taken in, so the limit never splits the network.
     pub connection_limit: usize,

@@ -325,16 +325,24 @@ impl Connector {
 
 /// The endpoints of a peer that make sense here.
 ///
-/// A record is written by its peer: it must not make others send to groups or to their own host.
+/// A record is written by its peer: it must not make others send to groups, to their own host, or to what only their
+/// own link reaches, such as a cloud's metadata.
 fn dialable(peer: PeerName, local: PeerName, records: &Records, port: u16) -> Vec<SocketAddr> {
     let endpoints = |peer| records.get(peer).map(|r| r.record().endpoints.clone()).unwrap_or_default();
     let own: Vec<SocketAddr> = endpoints(local);
     let on_loopback = own.iter().any(|e| e.ip().is_loopback());
-    let port = |e: SocketAddr| if e.port() == 0 { SocketAddr::new(e.ip(), port) } else { e };
+    let link_local = |ip: IpAddr| match ip {
+        IpAddr::V4(ip) => ip.is_link_local(),
+        IpAddr::V6(ip) => ip.is_unicast_link_local(),
+    };
+    // IPv4 written as IPv6 is IPv4, and not a way around what follows.
+    let spelled =
+        |e: SocketAddr| SocketAddr::new(e.ip().to_canonical(), if e.port() == 0 { port } else { e.port() });
     endpoints(peer)
         .into_iter()
-        .map(port)
+        .map(spelled)
         .filter(|e| !own.contains(e) && !e.ip().is_unspecified() && !e.ip().is_multicast())
-        .filter(|e| e.ip() != IpAddr::from([255; 4]) && (on_loopback || !e.ip().is_loopback()))
+        .filter(|e| e.ip() != IpAddr::from([255; 4]) && !link_local(e.ip()))
+        .filter(|e| on_loopback || !e.ip().is_loopback())
         .collect()
 }

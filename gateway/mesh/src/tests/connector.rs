@@ -156,8 +156,8 @@ fn endpoints_are_tried_in_turn_and_senseless_ones_not_at_all() {
     for number in 1..=3 {
         let mut settings = config(number, 1);
         settings.discovery = number == 2;
-        let senseless = ["127.0.0.1:6783", "0.0.0.0:6783", "224.0.0.1:6783", "255.255.255.255:6783"];
-        settings.endpoints = senseless.into_iter().map(|e| e.parse().unwrap()).collect();
+        let senseless = "127.0.0.1:1 0.0.0.0:1 224.0.0.1:1 255.255.255.255:1 169.254.169.254:80 [::ffff:127.0.0.1]:1 [fe80::1]:1";
+        settings.endpoints = senseless.split(' ').map(|e| e.parse().unwrap()).collect();
         settings.endpoints.extend([address(70), address(80), address(number)]);
         network.start(settings, identity(number));
     }
