@@ -3,6 +3,7 @@
 use std::future::Future;
 use std::time::Duration;
 
+use axum::extract::rejection::FormRejection;
 use axum::extract::{Form, Path, Query, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -141,15 +142,27 @@ impl Peers {
     }
 }
 
-type Pairs = Form<Vec<(String, String)>>;
+type Pairs = Vec<(String, String)>;
+type Body = Result<Form<Pairs>, FormRejection>;
+
+/// Parameters stand in the query, in the body or in both; a body that is no form has none.
+fn parameters(Query(mut pairs): Query<Pairs>, body: Body) -> Result<Pairs, Failure> {
+    match body {
+        Ok(Form(form)) => pairs.extend(form),
+        Err(FormRejection::InvalidFormContentType(_)) => {}
+        Err(error) => return Err(bad_request(&error.body_text())),
+    }
+    Ok(pairs)
+}
 
 async fn connect(
     State(node): State<Node>,
     headers: HeaderMap,
-    Form(form): Pairs,
+    query: Query<Pairs>,
+    body: Body,
 ) -> Result<Response, Failure> {
     own_origin(&headers)?;
-    let Peers { targets, replace, errors } = Peers::parse(form);
+    let Peers { targets, replace, errors } = Peers::parse(parameters(query, body)?);
     ask(&node, |reply| Command::Connect { targets, replace, reply }).await?;
     Peers::answer(&errors)
 }
@@ -157,10 +170,11 @@ async fn connect(
 async fn forget(
     State(node): State<Node>,
     headers: HeaderMap,
-    Form(form): Pairs,
+    query: Query<Pairs>,
+    body: Body,
 ) -> Result<Response, Failure> {
     own_origin(&headers)?;
-    let Peers { targets, errors, .. } = Peers::parse(form);
+    let Peers { targets, errors, .. } = Peers::parse(parameters(query, body)?);
     ask(&node, |reply| Command::Forget { targets, reply }).await?;
     Peers::answer(&errors)
 }

@@ -119,6 +119,7 @@ fn changes_reach_the_node_and_mistakes_come_back() {
         let error = client.post("/connect", &[peer("192.0.2.9"), peer("a b")]).unwrap_err();
         assert_eq!(error.to_string(), "'a b' is not a host name or an IP address");
         client.post("/forget", &[peer("192.0.2.9")]).unwrap();
+        client.post("/forget?peer=192.0.2.8", &[peer("192.0.2.9")]).unwrap();
         client.post("/expose/10.2.1.1/24", &[]).unwrap();
         assert!(client.post("/expose/10.2.1/24", &[]).is_err());
         assert_eq!(
@@ -133,6 +134,7 @@ fn changes_reach_the_node_and_mistakes_come_back() {
         "connect [192.0.2.9] true",
         "connect [192.0.2.9] false",
         "forget [192.0.2.9]",
+        "forget [192.0.2.8, 192.0.2.9]",
         "expose 10.2.1.1/24",
         "stop",
     ];
