@@ -16,7 +16,7 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use weave_datapath_user::{Datapath, Tap};
-use weave_hostnet::{Bridge, Host};
+use weave_hostnet::{Bridge, Host, HostError};
 use weave_http_api::{Command, Refused, Reply};
 use weave_mesh::Remembered;
 use weave_model::{Cidr, Forwarding, PathReport, PeerName, Target};
@@ -93,10 +93,9 @@ struct Node {
     events: mpsc::Receiver<weave_peering::Event>,
     datapath: Datapath,
     echo: Echo,
-    echoes: tokio::task::JoinHandle<()>,
+    /// Answers echoes, and tells the mesh of new addresses.
+    helpers: [tokio::task::JoinHandle<()>; 2],
     mtu: u16,
-    /// What the last records say about us, to tell only changes.
-    endpoints: BTreeSet<SocketAddr>,
 }
 
 impl Node {
@@ -112,7 +111,7 @@ impl Node {
         let tap = open_switch(&config, &host, local, mtu, workers).await?;
 
         let memory = store.memory()?;
-        let endpoints = endpoints(&config, &host).await;
+        let endpoints = endpoints(&config, &host).await?;
         let mesh = mesh_config(&config, &membership, &memory, &endpoints, unix_seconds);
         let port = Port::new(sockets.first().context("a port has a socket")?.try_clone()?)?;
         let key = membership.identity.key().wireguard_private_key();
@@ -134,28 +133,16 @@ impl Node {
         let datapath = Datapath::start(datapath_config, parts)?;
         let (echo, echoes) = Echo::start(&config.bridge, local.to_mac())?;
         let host = Arc::new(host);
-        Ok(Node {
-            config,
-            local,
-            store,
-            host,
-            switch,
-            peering,
-            events,
-            datapath,
-            echo,
-            echoes,
-            mtu,
-            endpoints,
-        })
+        let addresses =
+            tokio::spawn(follow_addresses(config.clone(), Arc::clone(&host), peering.clone(), endpoints));
+        let helpers = [echoes, addresses];
+        Ok(Node { config, local, store, host, switch, peering, events, datapath, echo, helpers, mtu })
     }
 
     /// Joins the parts until the end; returns who waits to hear of it.
     async fn drive(&mut self, inbox: &mut mpsc::Receiver<Command>) -> anyhow::Result<Option<Reply<()>>> {
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
-        let mut addresses = tokio::time::interval(ADDRESSES_EVERY);
-        addresses.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 event = self.events.recv() => match event {
@@ -167,7 +154,6 @@ impl Node {
                     Some(command) => self.handle_command(command),
                     None => return Ok(None),
                 },
-                _ = addresses.tick() => self.tell_addresses().await,
                 _ = terminate.recv() => return Ok(None),
                 _ = interrupt.recv() => return Ok(None),
             }
@@ -195,17 +181,6 @@ impl Node {
         if let Err(error) = self.store.remember(&Memory { short_id, sequence, targets, configured }) {
             // The next start then chooses anew; nothing is lost but time.
             tracing::error!(error = format!("{error:#}"), "state cannot be remembered");
-        }
-    }
-
-    async fn tell_addresses(&mut self) {
-        let endpoints = endpoints(&self.config, &self.host).await;
-        if endpoints == self.endpoints {
-            return;
-        }
-        let addresses = endpoints.iter().copied().collect();
-        if self.peering.command(weave_mesh::Command::SetEndpoints(addresses)).await.is_ok() {
-            self.endpoints = endpoints;
         }
     }
 
@@ -262,7 +237,7 @@ impl Node {
 
     /// Withdraws from the network; bridge, TAP and attachments stay for the next start.
     async fn stop(self) {
-        self.echoes.abort();
+        self.helpers.iter().for_each(tokio::task::JoinHandle::abort);
         self.peering.stop(LEAVE_WITHIN).await;
         // Joins threads, which may wait for a poll to end.
         let _ = tokio::task::spawn_blocking(move || self.datapath.stop()).await;
@@ -306,14 +281,41 @@ async fn overlay_mtu(config: &Config, host: &Host) -> anyhow::Result<u16> {
     Ok(u16::try_from(room).unwrap_or(DEFAULT_MTU).min(DEFAULT_MTU))
 }
 
+/// Tells the mesh when the addresses change, beside the loop: the kernel may take seconds to answer, and forwarding
+/// must not wait for it.
+async fn follow_addresses(config: Config, host: Arc<Host>, peering: Peering, mut told: BTreeSet<SocketAddr>) {
+    loop {
+        tokio::time::sleep(ADDRESSES_EVERY).await;
+        let found = match endpoints(&config, &host).await {
+            Ok(found) => found,
+            // Nothing says that they have changed.
+            Err(error) => {
+                tracing::warn!(%error, "the host's addresses cannot be read");
+                continue;
+            }
+        };
+        if found == told {
+            continue;
+        }
+        let command = weave_mesh::Command::SetEndpoints(in_order(&config, &found));
+        if peering.command(command).await.is_err() {
+            return;
+        }
+        told = found;
+    }
+}
+
 /// At which addresses others may dial us: what the operator said, and those of the host.
-async fn endpoints(config: &Config, host: &Host) -> BTreeSet<SocketAddr> {
-    let own = host.underlay_addresses().await.unwrap_or_else(|error| {
-        tracing::warn!(%error, "the host's addresses cannot be read");
-        Vec::new()
-    });
+async fn endpoints(config: &Config, host: &Host) -> Result<BTreeSet<SocketAddr>, HostError> {
+    let own = host.underlay_addresses().await?;
     let own = own.into_iter().map(|(_, address, _)| SocketAddr::new(address, config.port));
-    config.advertise.iter().copied().chain(own).collect()
+    Ok(config.advertise.iter().copied().chain(own).collect())
+}
+
+/// The operator's addresses first: only some of them travel in the record.
+fn in_order(config: &Config, endpoints: &BTreeSet<SocketAddr>) -> Vec<SocketAddr> {
+    let others = endpoints.iter().filter(|endpoint| !config.advertise.contains(endpoint));
+    config.advertise.iter().chain(others).copied().collect()
 }
 
 fn mesh_config(
@@ -334,13 +336,7 @@ fn mesh_config(
         short_id: memory.short_id,
         // A million versions a second would be needed to overtake the clock.
         sequence: memory.sequence.max(unix_seconds << 20),
-        // The operator's addresses first: only some of them travel in the record.
-        endpoints: config
-            .advertise
-            .iter()
-            .chain(endpoints.difference(&config.advertise.iter().copied().collect()))
-            .copied()
-            .collect(),
+        endpoints: in_order(config, endpoints),
         targets: targets(&config.targets, memory),
         discovery: config.discovery,
         connection_limit: config.connection_limit,
