@@ -19,6 +19,9 @@ use crate::config::{Admission, Config};
 use crate::node::TAP;
 use crate::notify;
 
+/// What carries the frames, where the original says `fastdp` or `sleeve`.
+const OVERLAY: &str = "user";
+
 /// Handles on all parts that know something.
 pub(crate) struct Reporter {
     pub(crate) config: Config,
@@ -64,7 +67,7 @@ impl Reporter {
                 connections: mesh
                     .connections
                     .iter()
-                    .map(|c| connection(c, &names))
+                    .map(|c| self.connection(c, &names))
                     .chain(mesh.refusals.iter().filter(|r| r.at.elapsed() < REFUSALS_FOR).map(refusal))
                     .collect(),
                 targets: mesh.targets.iter().map(ToString::to_string).collect(),
@@ -174,6 +177,38 @@ impl Reporter {
         })
     }
 
+    /// The columns of the original: what seals it (in networks that keep strangers out), the overlay, who is there.
+    fn connection(&self, connection: &weave_mesh::Connection, names: &Names) -> Connection {
+        let state = match (connection.state, &connection.reason) {
+            (weave_mesh::ConnectionState::Connecting, _) => ConnectionState::Connecting,
+            // The link is up, but frames do not pass.
+            (weave_mesh::ConnectionState::Established, Some(_)) => ConnectionState::Pending,
+            (weave_mesh::ConnectionState::Established, None) => ConnectionState::Established,
+            (weave_mesh::ConnectionState::Failed, _) => ConnectionState::Failed,
+            (weave_mesh::ConnectionState::Retrying, _) => ConnectionState::Retrying,
+        };
+        let who = connection.peer.map(|peer| {
+            let nickname = connection.nickname.clone().unwrap_or_else(|| names.nickname(peer));
+            let sealed = if self.config.admission == Admission::Open { "" } else { "encrypted   " };
+            format!("{sealed}{OVERLAY:<6} {peer}({nickname})")
+        });
+        let retry = connection.retry_in.map(|wait| format!("retry in {} s", wait.as_secs_f64().ceil()));
+        let up = matches!(state, ConnectionState::Established | ConnectionState::Pending);
+        let parts =
+            if up { vec![who, connection.reason.clone()] } else { vec![connection.reason.clone(), retry] };
+        let info: Vec<String> = parts.into_iter().flatten().filter(|part| !part.is_empty()).collect();
+        let rtt = connection.rtt.map(|rtt| ("rtt".to_owned(), format!("{:.1}ms", milliseconds(rtt))));
+        let mtu = connection.peer.filter(|_| up).and_then(|peer| self.session(peer)?.mtu);
+        let mtu = mtu.map(|mtu| ("mtu".to_owned(), mtu.to_string()));
+        Connection {
+            address: connection.remote.clone(),
+            outbound: connection.outbound,
+            state,
+            info: info.join(", "),
+            attrs: mtu.into_iter().chain(rtt).collect(),
+        }
+    }
+
     fn macs(&self, routes: &Routes, names: &Names) -> Vec<Mac> {
         let by_id: BTreeMap<ShortId, PeerName> =
             routes.peers.iter().filter_map(|(name, route)| Some((route.short_id?, *name))).collect();
@@ -245,35 +280,6 @@ fn broadcast(routes: &Routes) -> Vec<BroadcastRoute> {
             via: tree.children.iter().map(ToString::to_string).collect(),
         })
         .collect()
-}
-
-fn connection(connection: &weave_mesh::Connection, names: &Names) -> Connection {
-    let state = match (connection.state, &connection.reason) {
-        (weave_mesh::ConnectionState::Connecting, _) => ConnectionState::Connecting,
-        // The link is up, but frames do not pass.
-        (weave_mesh::ConnectionState::Established, Some(_)) => ConnectionState::Pending,
-        (weave_mesh::ConnectionState::Established, None) => ConnectionState::Established,
-        (weave_mesh::ConnectionState::Failed, _) => ConnectionState::Failed,
-        (weave_mesh::ConnectionState::Retrying, _) => ConnectionState::Retrying,
-    };
-    let who = connection.peer.map(|peer| {
-        let nickname = connection.nickname.clone().unwrap_or_else(|| names.nickname(peer));
-        format!("{peer}({nickname})")
-    });
-    let retry = connection.retry_in.map(|wait| format!("retry in {} s", wait.as_secs_f64().ceil()));
-    let parts = match state {
-        ConnectionState::Established | ConnectionState::Pending => vec![who, connection.reason.clone()],
-        _ => vec![connection.reason.clone(), retry],
-    };
-    let info: Vec<String> = parts.into_iter().flatten().filter(|part| !part.is_empty()).collect();
-    let rtt = connection.rtt.map(|rtt| ("rtt".to_owned(), format!("{:.1}ms", milliseconds(rtt))));
-    Connection {
-        address: connection.remote.clone(),
-        outbound: connection.outbound,
-        state,
-        info: info.join(", "),
-        attrs: rtt.into_iter().collect(),
-    }
 }
 
 /// How long somebody who was refused is shown among the connections: its attempts come at least every minute.

@@ -29,7 +29,13 @@ fn attached_namespaces_reach_each_other() {
         "beyond the MTU"
     );
     let connections = bed.weave_ok(1, "status connections");
-    assert!(connections.starts_with("-> 10.0.1.1:6783         established "), "{connections}");
+    assert!(
+        connections.starts_with("-> 10.0.1.1:6783         established encrypted   user   "),
+        "{connections}"
+    );
+    wait_until("the MTU is shown", SOON, || {
+        bed.weave_ok(1, "status connections").contains("(h0) mtu=1376 rtt=")
+    });
     assert!(bed.weave_ok(0, "status connections").starts_with("<- "), "the other end did not dial");
     assert!(bed.weave_ok(0, "status peers").contains("(h1)"));
     assert!(bed.weave_ok(1, "status").contains("Connections: 1 (1 established)"));
