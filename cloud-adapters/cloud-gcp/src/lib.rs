@@ -1,0 +1,22 @@
+//! One fleet's share of Google Compute Engine: [`cloud_core::Cloud`] over Google's SDK.
+//!
+//! ```text
+//!   config ──► gcp ──► network, hosts, sweep        the calls of the trait, each a short sequence
+//!                          │           │
+//!                          ▼           ▼
+//!                     api, adc        plan, cloud_init, failure
+//!      (api alone names the SDK)      (pure: names, states, rules, request ids, error classes)
+//! ```
+//!
+//! Everything made bears the fleet's mark: labels where Compute Engine has them, otherwise the name's beginning and a
+//! description in JSON. Nothing else is ever changed or removed. Not here: SSH, and what is installed on the hosts.
+#![expect(clippy::disallowed_methods, reason = "shell: looks for credentials, waits, and dials hosts")]
+
+mod adc;
+mod api;
+mod cloud_init;
+mod config;
+mod failure;
+mod plan;
+
+pub use config::GcpConfig;
