@@ -92,8 +92,14 @@ pub(super) fn launch(launch: &Launch) -> anyhow::Result<ExitCode> {
         command.env_remove(name);
     }
     command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log.try_clone()?);
-    // SAFETY: setsid is async-signal-safe and the child shares nothing it changes.
-    unsafe { command.pre_exec(|| nix::unistd::setsid().map(drop).map_err(Into::into)) };
+    let detach = || {
+        // What the shell has open, such as a lock or a pipe, is not the daemon's. Kernels before 5.11 refuse.
+        // SAFETY: the call takes three numbers and changes flags of the child's own descriptors.
+        unsafe { libc::syscall(libc::SYS_close_range, 3, libc::c_uint::MAX, libc::CLOSE_RANGE_CLOEXEC) };
+        nix::unistd::setsid().map(drop).map_err(Into::into)
+    };
+    // SAFETY: both calls are async-signal-safe and the child shares nothing they change.
+    unsafe { command.pre_exec(detach) };
     let mut child = command.spawn().context("while starting the gateway")?;
     wait_ready(&mut child, &gateway).map_err(|error| {
         let mut said = String::new();
@@ -176,13 +182,19 @@ pub(super) fn stop() -> anyhow::Result<ExitCode> {
     }
     client(PATIENCE).delete("/process")?;
     let deadline = Instant::now() + STOPPED_WITHIN;
-    while Path::new(&format!("/proc/{}", report.process.pid)).exists() {
+    while runs(report.process.pid) {
         if Instant::now() >= deadline {
             anyhow::bail!("the gateway (process {}) does not end", report.process.pid);
         }
         std::thread::sleep(POLL);
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Whether a process has not ended; one that nobody has waited for yet has (proc_pid_stat(5)).
+fn runs(pid: u32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"));
+    stat.is_ok_and(|stat| stat.rsplit_once(") ").is_some_and(|(_, state)| !state.starts_with('Z')))
 }
 
 /// `weave reset`: the host is as it was before the first launch.
