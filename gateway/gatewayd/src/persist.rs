@@ -10,6 +10,9 @@ use serde::{Deserialize, Serialize};
 use weave_model::{ShortId, Target};
 use weave_trust::IdentityKey;
 
+/// All that may be in the folder.
+pub(crate) const FILES: [&str; 5] = ["key.pem", "memory.json", "lock", "key.pem.new", "memory.json.new"];
+
 /// The folder for the gateway's state, mode 0700.
 #[derive(Clone, Debug)]
 pub(crate) struct Store {

@@ -107,6 +107,9 @@ pub(crate) struct Launch {
 
 #[derive(Debug, Args)]
 pub(crate) struct Reset {
+    /// Go on when the gateway cannot be stopped
+    #[arg(long)]
+    pub(crate) force: bool,
     /// Name of the bridge to remove
     #[arg(long, default_value = "weave", value_name = "NAME")]
     pub(crate) weave_bridge: String,

@@ -17,7 +17,7 @@ use weave_hostnet::Host;
 use super::args::{Launch, Reset};
 use super::{Hint, PATIENCE, client, host};
 use crate::config::{Admission, Config};
-use crate::node;
+use crate::{node, persist};
 
 /// Deriving the network's key from a password takes a second on a slow machine.
 const READY_WITHIN: Duration = Duration::from_secs(30);
@@ -200,10 +200,16 @@ fn runs(pid: u32) -> bool {
 /// `weave reset`: the host is as it was before the first launch.
 pub(super) fn reset(reset: &Reset) -> anyhow::Result<ExitCode> {
     need_root("resetting")?;
-    match client(PATIENCE).value::<Report>("/report") {
-        Ok(_) => drop(stop()?),
-        Err(ClientError::NotRunning { .. }) => {}
-        Err(error) => return Err(error.into()),
+    let stopped = match client(PATIENCE).value::<Report>("/report") {
+        Ok(_) => stop().map(drop),
+        Err(ClientError::NotRunning { .. }) => Ok(()),
+        Err(error) => Err(error.into()),
+    };
+    if let Err(error) = stopped {
+        if !reset.force {
+            return Err(error);
+        }
+        eprintln!("warning: the gateway could not be stopped: {error}");
     }
     let failures: Vec<String> = host::runtime()?.block_on(async {
         let host = Host::new()?;
@@ -216,7 +222,7 @@ pub(super) fn reset(reset: &Reset) -> anyhow::Result<ExitCode> {
         }
         anyhow::Ok(failures)
     })?;
-    for file in ["key.pem", "memory.json", "lock", "key.pem.new", "memory.json.new"] {
+    for file in persist::FILES {
         let _ = std::fs::remove_file(reset.state.join(file));
     }
     let _ = std::fs::remove_file(log_path(&reset.state));

@@ -87,7 +87,7 @@ fn a_second_gateway_is_refused() {
     let output = bed.weave(0, &format!("launch --password {PASSWORD}"));
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.code() == Some(1) && said.contains("a gateway runs already"), "{said}");
-    bed.weave_ok(0, "reset");
+    bed.weave_ok(0, "reset --force");
     assert_eq!(bed.run(&bed.host(0), "ip -o link").lines().count(), 1);
 }
 
