@@ -8,7 +8,8 @@ use weave_model::Mac;
 
 use crate::HostError;
 
-/// The alias (`ip link`'s `alias`) of what the gateway made. Nothing without it is ever changed or removed.
+/// The alias (`ip link`'s `alias`) of what the gateway made. Without it only what the program names itself, its TAP, is
+/// changed or removed.
 pub(crate) const MARK: &str = "weave gateway";
 
 /// What the kernel says of one interface.
