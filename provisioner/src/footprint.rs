@@ -21,7 +21,21 @@ pub fn machines(config: &Config) -> cloud_onprem::Config {
         machines: config.onprem.hosts.iter().map(|host| (host.name.clone(), machine(host))).collect(),
         jumps: config.onprem.jumps.clone(),
         footprint: footprint(),
+        architecture: None,
     }
+}
+
+/// What a program is for, as `uname -m` says it; `None` for what is no Linux program of a common kind.
+pub fn architecture(program: &[u8]) -> Option<&'static str> {
+    // ELF-64 specification, figure 3: `e_machine` at 18; all of these are little-endian.
+    let machine = program.strip_prefix(b"\x7fELF\x02\x01")?.get(12..14)?;
+    Some(match machine {
+        [62, 0] => "x86_64",
+        [183, 0] => "aarch64",
+        [243, 0] => "riscv64",
+        [21, 0] => "ppc64le",
+        _ => return None,
+    })
 }
 
 /// Everything that is on a host because of its gateway.

@@ -1,6 +1,6 @@
 //! What is asked of machines over sessions that are kept.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -21,18 +21,51 @@ pub(crate) struct Contact {
     sessions: Sessions,
     /// Addresses that machines told themselves.
     told: Mutex<BTreeMap<String, IpAddr>>,
+    /// Machines that bore our mark when they were last asked.
+    ours: Mutex<BTreeSet<String>>,
 }
 
 impl Contact {
     /// Nothing is contacted yet.
     pub(crate) fn new(config: Config) -> Contact {
         let jumps = Jumps::new(config.jumps.clone());
-        Contact { config, jumps, sessions: Sessions::default(), told: Mutex::default() }
+        Contact {
+            config,
+            jumps,
+            sessions: Sessions::default(),
+            told: Mutex::default(),
+            ours: Mutex::default(),
+        }
     }
 
     /// The address that a machine told, if it was asked.
     pub(crate) fn told(&self, name: &str) -> Option<IpAddr> {
         self.told.lock().unwrap_or_else(PoisonError::into_inner).get(name).copied()
+    }
+
+    /// Notes whether a machine bears our mark.
+    pub(crate) fn note(&self, name: &str, ours: bool) {
+        let mut known = self.ours.lock().unwrap_or_else(PoisonError::into_inner);
+        if ours {
+            known.insert(name.to_owned());
+        } else {
+            known.remove(name);
+        }
+    }
+
+    /// Refuses a machine that does not bear our mark. One that did not answer when the fleet was observed counted as
+    /// ours; here it has to prove it, before anything is put there.
+    pub(crate) async fn check_ours(&self, name: &str) -> Result<(), ProviderError> {
+        let known = || self.ours.lock().unwrap_or_else(PoisonError::into_inner).contains(name);
+        if !known() {
+            self.ask(name).await?;
+        }
+        if known() {
+            return Ok(());
+        }
+        Err(ProviderError::Invalid(format!(
+            "{name} is not the fleet's: `weave-provision up` takes it over if nothing is in the way"
+        )))
     }
 
     /// Asks a machine about itself, and for its address where nobody else has told.
@@ -41,6 +74,7 @@ impl Contact {
         let text = self.run(name, "asking for its state", &question, ASK_LIMIT).await?;
         let parsed = Answer::parse(&text);
         let answer = parsed.ok_or_else(|| ProviderError::Other(format!("{name}: its answer breaks off")))?;
+        self.note(name, answer.mark.as_ref() == Some(&self.config.fleet));
         let machine = self.config.machines.get(name);
         let unknown = machine.is_some_and(|machine| machine.private.is_none()) && self.told(name).is_none();
         if unknown && let Some(address) = self.own_address(name).await? {

@@ -18,6 +18,8 @@ pub struct Config {
     pub jumps: BTreeMap<String, Reach>,
     /// What a fleet leaves on a machine.
     pub footprint: Footprint,
+    /// What the gateway's program is for, as `uname -m` says it; `None` when that is not known or nothing is installed.
+    pub architecture: Option<&'static str>,
 }
 
 impl Config {

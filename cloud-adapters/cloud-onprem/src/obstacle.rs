@@ -2,10 +2,12 @@
 
 use cloud_core::ProviderError;
 
+use crate::machines::Config;
 use crate::script::Answer;
 
 /// Judges a machine's answer.
-pub(crate) fn obstacle(answer: &Answer, fleet: &str) -> Option<(String, &'static str)> {
+pub(crate) fn obstacle(answer: &Answer, config: &Config) -> Option<(String, &'static str)> {
+    let fleet = &config.fleet;
     if !answer.root {
         return Some((
             "commands do not run as root there".to_owned(),
@@ -22,6 +24,12 @@ pub(crate) fn obstacle(answer: &Answer, fleet: &str) -> Option<(String, &'static
         return Some((
             format!("there is a gateway that no fleet put there ({kind} {name})"),
             "`weave reset` there removes what it made; then remove its files",
+        ));
+    }
+    if let Some(wanted) = config.architecture.filter(|wanted| answer.architecture != *wanted) {
+        return Some((
+            format!("it is {:.40?}, and the gateway's program is for {wanted}", answer.architecture),
+            "name a program for it with --gateway",
         ));
     }
     if !answer.systemd {

@@ -103,13 +103,13 @@ impl Cloud for OnpremCloud {
 
     fn obstacles(&self) -> Vec<Obstacle> {
         let Ok(answers) = self.ask_all() else { return Vec::new() };
-        let fleet = &self.contact.config.fleet;
+        let config = &self.contact.config;
         let found = |(host, answer): (String, Result<Answer, ProviderError>)| {
             let (what, hint) = match answer {
                 // It may be back before its turn comes.
                 Err(error) if error.is_retryable() => return None,
                 Err(error) => (reason(&host, &error), login_hint(&error)),
-                Ok(answer) => obstacle(&answer, fleet)?,
+                Ok(answer) => obstacle(&answer, config)?,
             };
             Some(Obstacle { host, what, hint: hint.to_owned() })
         };
@@ -129,11 +129,13 @@ impl Cloud for OnpremCloud {
         let (contact, name) = (self.contact.clone(), spec.name.clone());
         block(async move {
             let answer = contact.ask(&name).await?;
-            if let Some((what, _)) = obstacle(&answer, &contact.config.fleet) {
+            if let Some((what, _)) = obstacle(&answer, &contact.config) {
                 return Err(ProviderError::Invalid(format!("{name}: {what}")));
             }
             let claim = script::claim(&contact.config.footprint, &contact.config.fleet);
-            contact.run(&name, "marking it as the fleet's", &claim, ASK_LIMIT).await.map(drop)
+            contact.run(&name, "marking it as the fleet's", &claim, ASK_LIMIT).await?;
+            contact.note(&name, true);
+            Ok(())
         })??;
         Ok(self.state(&spec.name))
     }
@@ -145,7 +147,9 @@ impl Cloud for OnpremCloud {
         let (contact, name) = (self.contact.clone(), name.to_owned());
         block(async move {
             let remove = script::remove(&contact.config.footprint, &contact.config.fleet);
-            contact.run(&name, "removing what is the fleet's", &remove, REMOVE_LIMIT).await.map(drop)
+            contact.run(&name, "removing what is the fleet's", &remove, REMOVE_LIMIT).await?;
+            contact.note(&name, false);
+            Ok(())
         })?
     }
 
@@ -173,8 +177,11 @@ impl Cloud for OnpremCloud {
 
     fn connect(&self, host: &str, port: u16) -> Result<Box<dyn Stream>, ProviderError> {
         let reach = self.machine(host)?.reach.clone();
-        let contact = self.contact.clone();
-        block(async move { contact.jumps.dial(&reach, port).await })?
+        let (contact, host) = (self.contact.clone(), host.to_owned());
+        block(async move {
+            contact.check_ours(&host).await?;
+            contact.jumps.dial(&reach, port).await
+        })?
     }
 }
 

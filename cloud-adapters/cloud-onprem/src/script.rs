@@ -28,7 +28,7 @@ fn find(footprint: &Footprint) -> String {
 /// Asks a machine about itself; [`Answer::parse`] reads the answer.
 pub(crate) fn ask(footprint: &Footprint) -> String {
     format!(
-        "echo \"user $(id -u)\"; [ ! -d /run/systemd/system ] || echo systemd; \
+        "echo \"user $(id -u)\"; echo \"architecture $(uname -m)\"; [ ! -d /run/systemd/system ] || echo systemd; \
          [ ! -c /dev/net/tun ] || echo tun; \
          for t in {TOOLS}; do command -v \"$t\" >/dev/null 2>&1 || echo \"lacks $t\"; done; \
          [ ! -e {mark} ] || echo \"mark $(head -c 100 {mark})\"; {find}; echo end",
@@ -83,6 +83,8 @@ pub(crate) fn remove(footprint: &Footprint, fleet: &str) -> String {
 pub(crate) struct Answer {
     /// Whether the commands run as root.
     pub(crate) root: bool,
+    /// Its architecture, as `uname -m` says it.
+    pub(crate) architecture: String,
     /// Whether systemd is its init.
     pub(crate) systemd: bool,
     /// Whether it has TUN/TAP devices.
@@ -103,6 +105,7 @@ impl Answer {
             let (word, rest) = line.split_once(' ').unwrap_or((line, ""));
             match word {
                 "user" => answer.root = rest == "0",
+                "architecture" => answer.architecture = rest.to_owned(),
                 "systemd" => answer.systemd = true,
                 "tun" => answer.tun = true,
                 "lacks" => answer.lacks.push(rest.to_owned()),

@@ -11,6 +11,7 @@ use super::{Failure, Global};
 use crate::config::{Config, ConfigError, FILE, Outside};
 use crate::fleet::{CloudKind, Fleet, Topology};
 use crate::footprint;
+use crate::install::Content;
 use crate::remote::Logins;
 use crate::state::FleetState;
 use crate::vault::Vault;
@@ -96,8 +97,13 @@ impl Ground {
         }
     }
 
-    /// The adapter for these clouds.
-    pub(super) fn cloud(&self, clouds: &[CloudKind], topology: Topology) -> Result<Arc<dyn Cloud>, Failure> {
+    /// The adapter for these clouds; `gateway` is the program that shall run there, if any shall.
+    pub(super) fn cloud(
+        &self,
+        clouds: &[CloudKind],
+        topology: Topology,
+        gateway: Option<&Content>,
+    ) -> Result<Arc<dyn Cloud>, Failure> {
         let config = match self {
             Ground::Lab { name } => {
                 let topology = match topology {
@@ -125,7 +131,9 @@ impl Ground {
                 ));
             }
         }
-        Ok(Arc::new(cloud_onprem::OnpremCloud::new(footprint::machines(config))))
+        let architecture = gateway.and_then(|program| footprint::architecture(program.bytes()));
+        let machines = cloud_onprem::Config { architecture, ..footprint::machines(config) };
+        Ok(Arc::new(cloud_onprem::OnpremCloud::new(machines)))
     }
 
     /// How hosts are logged in to.

@@ -22,7 +22,7 @@ pub(super) async fn run(global: &Global, wanted: &Wanted) -> Result<u8, Failure>
     let context = Context::open(global)?;
     let (clouds, topology) = context.choice(wanted)?;
     let desired = context.desired(wanted, &clouds)?;
-    let cloud = context.ground.cloud(&clouds, topology)?;
+    let cloud = context.ground.cloud(&clouds, topology, Some(&desired.gateway))?;
     let remote = context.remote(&cloud);
     let progress = Progress::new(global.quiet);
     let plan = compute(&context, &desired, &cloud, &remote, &progress).await?;

@@ -27,7 +27,7 @@ async fn run_inner(global: &Global, args: &SshArgs) -> Result<u8, Failure> {
         let error = anyhow!("the fleet has no host {:?}", args.host);
         return Err(Failure::new(error).with_hint(format!("its hosts are {}", hosts.join(", "))));
     }
-    let remote = context.remote(&context.ground.cloud(&saved.clouds, saved.topology)?);
+    let remote = context.remote(&context.ground.cloud(&saved.clouds, saved.topology, None)?);
     let session = remote.session(&args.host).await.map_err(|e| anyhow!(e).context(args.host.clone()))?;
     let ending = if !args.command.is_empty() {
         join(&session, Request::Exec(quote::command(&args.command))).await

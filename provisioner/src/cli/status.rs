@@ -15,7 +15,7 @@ const NOT_OK: u8 = 3;
 pub(super) async fn run(global: &Global) -> Result<u8, Failure> {
     let context = Context::open(global)?;
     let saved = context.fleet()?;
-    let cloud = context.ground.cloud(&saved.clouds, saved.topology)?;
+    let cloud = context.ground.cloud(&saved.clouds, saved.topology, None)?;
     let fleet = context.ground.fleet(&saved.clouds);
     let observed = call(&cloud, |cloud| cloud.observe())
         .await

@@ -70,7 +70,7 @@ async fn prepare(
     desired: &Desired,
     progress: &Progress,
 ) -> Result<(Arc<dyn Cloud>, Arc<SshRemote>, Plan), Failure> {
-    let cloud = context.ground.cloud(clouds, topology)?;
+    let cloud = context.ground.cloud(clouds, topology, Some(&desired.gateway))?;
     let remote = context.remote(&cloud);
     let plan = plan::compute(context, desired, &cloud, &remote, progress).await?;
     Ok((cloud, remote, plan))

@@ -282,3 +282,11 @@ fn flags_win_over_the_file() {
     assert_eq!((config.name.as_str(), config.state), ("test", Some(PathBuf::from("/s"))));
     assert_eq!(config.network.as_str(), "blue");
 }
+
+#[test]
+fn a_program_tells_what_it_is_for() {
+    let own = std::fs::read("/proc/self/exe").unwrap();
+    assert_eq!(crate::footprint::architecture(&own), Some(std::env::consts::ARCH));
+    assert_eq!(crate::footprint::architecture(b"#!/bin/sh\n"), None);
+    assert_eq!(crate::footprint::architecture(b""), None);
+}

@@ -101,6 +101,7 @@ impl Ground {
             jump: None,
         };
         OnpremCloud::new(Config {
+            architecture: None,
             fleet: fleet.to_owned(),
             machines: machines.iter().map(|(name, machine)| ((*name).to_owned(), machine.clone())).collect(),
             jumps: BTreeMap::from([("bastion".to_owned(), bastion)]),

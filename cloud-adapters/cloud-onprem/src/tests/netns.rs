@@ -131,6 +131,10 @@ fn input_arrives_whole_behind_a_password() {
     });
     ground.as_operator(|| {
         for (cloud, login) in &clouds {
+            let stranger = cloud.connect("a", 22).err().unwrap().to_string();
+            assert!(stranger.starts_with("a is not the fleet's: "), "{stranger}");
+            cloud.ensure_site(&site()).unwrap();
+            cloud.create_host(&spec("a")).unwrap();
             let stream = cloud.connect("a", 22).unwrap();
             let handle = tokio::runtime::Handle::current();
             let session = handle.block_on(crate::ssh::Session::open(stream, login)).unwrap();

@@ -1,11 +1,13 @@
 //! What is run on machines is shell, says nothing secret, and its answers are read with care.
 #![expect(clippy::disallowed_methods, reason = "tests: ask a shell whether it is shell")]
 
+use std::collections::BTreeMap;
 use std::process::Command;
 
 use cloud_core::{ProviderError, Secret};
 
 use super::ground::footprint;
+use crate::Config;
 use crate::obstacle::{obstacle, reason};
 use crate::script::{Answer, ask, claim, remove};
 use crate::ssh::Elevation;
@@ -28,9 +30,9 @@ fn scripts_are_shell_whatever_they_are_wrapped_in() {
 
 #[test]
 fn answers_are_read_to_their_end_or_not_at_all() {
-    let text = "Welcome!\nuser 0\nsystemd\ntun\nlacks stat\nmark prod\nfound file /a b\nfound interface weave\nend\n";
+    let text = "Welcome!\nuser 0\narchitecture x86_64\nsystemd\ntun\nlacks stat\nmark prod\nfound file /a b\nfound interface weave\nend\n";
     let answer = Answer::parse(text).unwrap();
-    assert!(answer.root && answer.systemd && answer.tun);
+    assert!(answer.root && answer.systemd && answer.tun && answer.architecture == "x86_64");
     assert_eq!((answer.lacks.as_slice(), answer.mark.as_deref()), (&["stat".to_owned()][..], Some("prod")));
     let found = [("file", "/a b"), ("interface", "weave")];
     assert_eq!(answer.found, found.map(|(kind, name)| (kind.to_owned(), name.to_owned())));
@@ -41,11 +43,19 @@ fn answers_are_read_to_their_end_or_not_at_all() {
 
 #[test]
 fn every_obstacle_has_its_words() {
-    let good = Answer { root: true, systemd: true, tun: true, ..Answer::default() };
+    let config = Config {
+        fleet: "prod".to_owned(),
+        machines: BTreeMap::new(),
+        jumps: BTreeMap::new(),
+        footprint: footprint(),
+        architecture: Some("x86_64"),
+    };
+    let architecture = "x86_64".to_owned();
+    let good = Answer { architecture, root: true, systemd: true, tun: true, ..Answer::default() };
     let check = |spoil: fn(&mut Answer), expected: Option<&str>| {
         let mut answer = good.clone();
         spoil(&mut answer);
-        assert_eq!(obstacle(&answer, "prod").map(|(what, _)| what).as_deref(), expected);
+        assert_eq!(obstacle(&answer, &config).map(|(what, _)| what).as_deref(), expected);
     };
     let file = || ("file".to_owned(), "/f".to_owned());
     check(|_| (), None);
@@ -53,14 +63,16 @@ fn every_obstacle_has_its_words() {
     check(|answer| answer.root = false, Some("commands do not run as root there"));
     check(|answer| answer.mark = Some("test".to_owned()), Some("it belongs to fleet \"test\""));
     check(|answer| answer.systemd = false, Some("its init is not systemd, which runs the gateway"));
+    let other = "it is \"aarch64\", and the gateway's program is for x86_64";
+    check(|answer| answer.architecture = "aarch64".to_owned(), Some(other));
     check(|answer| answer.tun = false, Some("it has no /dev/net/tun"));
     check(|answer| answer.lacks = vec!["stat".to_owned(), "cut".to_owned()], Some("it lacks stat, cut"));
     let mut foreign = good.clone();
     foreign.found.push(file());
-    let (what, _) = obstacle(&foreign, "prod").unwrap();
+    let (what, _) = obstacle(&foreign, &config).unwrap();
     assert_eq!(what, "there is a gateway that no fleet put there (file /f)");
     foreign.mark = Some("prod".to_owned());
-    assert_eq!(obstacle(&foreign, "prod"), None);
+    assert_eq!(obstacle(&foreign, &config), None);
 }
 
 #[test]
