@@ -97,11 +97,11 @@ impl Contact {
             let said = String::from_utf8_lossy(&output.stderr);
             let clean: String =
                 said.chars().map(|c| if c.is_control() { ' ' } else { c }).take(500).collect();
-            return Err(ProviderError::Other(format!(
-                "{name}: {what} failed with status {}: {}",
-                output.status,
-                clean.trim()
-            )));
+            let text = format!("{name}: {what} failed with status {}: {}", output.status, clean.trim());
+            return Err(match output.status {
+                script::BUSY => ProviderError::Retryable(text),
+                _ => ProviderError::Other(text),
+            });
         }
         Ok(String::from_utf8_lossy(&output.stdout).into_owned())
     }

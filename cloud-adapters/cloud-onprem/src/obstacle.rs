@@ -41,7 +41,7 @@ pub(crate) fn obstacle(answer: &Answer, config: &Config) -> Option<(String, &'st
     if !answer.lacks.is_empty() {
         return Some((
             format!("it lacks {}", answer.lacks.join(", ")),
-            "install coreutils and systemd there",
+            "install coreutils, util-linux and systemd there",
         ));
     }
     if !answer.tun {

@@ -3,8 +3,20 @@
 use crate::machines::Footprint;
 use crate::ssh::quote::text as quoted;
 
-/// The programs that installing and asking needs; all are of coreutils and systemd.
-const TOOLS: &str = "sha256sum systemctl stat readlink timeout cut ln";
+/// The programs that installing and asking needs; all are of coreutils, util-linux and systemd.
+const TOOLS: &str = "sha256sum systemctl stat readlink timeout cut ln flock";
+
+/// The exit status of a script that found another at work: EX_TEMPFAIL of sysexits(3).
+pub(crate) const BUSY: u8 = 75;
+
+/// Waits until no other script works on the machine: that of a killed run goes on there by itself. The lock is on a
+/// folder that every machine has, so it leaves nothing.
+fn lock(kind: &str, seconds: u32) -> String {
+    format!(
+        "if command -v flock >/dev/null 2>&1; then exec 9</etc; flock {kind} -w {seconds} 9 || {{ \
+         echo 'the command of an earlier run still works there' >&2; exit {BUSY}; }}; fi; "
+    )
+}
 
 /// Prints what of the footprint is there but the mark, one `found KIND NAME` a line.
 fn find(footprint: &Footprint) -> String {
@@ -28,10 +40,11 @@ fn find(footprint: &Footprint) -> String {
 /// Asks a machine about itself; [`Answer::parse`] reads the answer.
 pub(crate) fn ask(footprint: &Footprint) -> String {
     format!(
-        "echo \"user $(id -u)\"; echo \"architecture $(uname -m)\"; [ ! -d /run/systemd/system ] || echo systemd; \
+        "{lock}echo \"user $(id -u)\"; echo \"architecture $(uname -m)\"; [ ! -d /run/systemd/system ] || echo systemd; \
          [ ! -c /dev/net/tun ] || echo tun; \
          for t in {TOOLS}; do command -v \"$t\" >/dev/null 2>&1 || echo \"lacks $t\"; done; \
          [ ! -e {mark} ] || echo \"mark $(head -c 100 {mark})\"; {find}; echo end",
+        lock = lock("-s", 10),
         mark = quoted(&footprint.mark()),
         find = find(footprint),
     )
@@ -40,9 +53,10 @@ pub(crate) fn ask(footprint: &Footprint) -> String {
 /// Marks a machine as the fleet's, unless it bears another's mark. A mark is there whole or not at all.
 pub(crate) fn claim(footprint: &Footprint, fleet: &str) -> String {
     format!(
-        "set -e; umask 022; mkdir -p {folder}; m={mark}; t=\"$m.$$\"; printf '%s\\n' {fleet} >\"$t\"; \
+        "{lock}set -e; umask 022; mkdir -p {folder}; m={mark}; t=\"$m.$$\"; printf '%s\\n' {fleet} >\"$t\"; \
          ln -T \"$t\" \"$m\" 2>/dev/null || true; rm -f \"$t\"; [ \"$(cat \"$m\")\" = {fleet} ] || {{ \
          echo \"it belongs to fleet $(head -c 100 \"$m\")\" >&2; exit 1; }}",
+        lock = lock("-x", 10),
         folder = quoted(footprint.folder),
         mark = quoted(&footprint.mark()),
         fleet = quoted(fleet),
@@ -56,7 +70,7 @@ pub(crate) fn remove(footprint: &Footprint, fleet: &str) -> String {
     let Footprint { service, unit, program, folder, .. } = footprint;
     let files: Vec<String> = footprint.files.iter().map(|file| quoted(file)).collect();
     format!(
-        "[ \"$(cat {mark} 2>/dev/null)\" = {fleet} ] || exit 0; set -e; \
+        "{lock}[ \"$(cat {mark} 2>/dev/null)\" = {fleet} ] || exit 0; set -e; \
          if [ -e {unit} ]; then systemctl --quiet disable --now {service}; fi; \
          systemctl stop {service} 2>/dev/null || true; \
          if [ -x {program} ]; then {program} reset; fi; \
@@ -65,6 +79,7 @@ pub(crate) fn remove(footprint: &Footprint, fleet: &str) -> String {
          systemctl daemon-reload; systemctl reset-failed {service} 2>/dev/null || true; \
          left=$({find}); [ -z \"$left\" ] || {{ echo \"it is still there: $left\" >&2; exit 1; }}; \
          rm -f {mark}; rmdir {folder} 2>/dev/null || true",
+        lock = lock("-x", 10),
         mark = quoted(&footprint.mark()),
         fleet = quoted(fleet),
         files = files.join(" "),

@@ -10,8 +10,8 @@ use super::keys::{Keys, fingerprint};
 use super::page::Table;
 use crate::ssh::{Credential, Elevation, HostKeys, Login};
 
-const REACH: [&str; 10] =
-    ["name", "address", "port", "user", "sudo", "key", "agent", "host_key", "known_hosts", "jump"];
+const REACH: [&str; 9] =
+    ["name", "address", "port", "user", "key", "agent", "host_key", "known_hosts", "jump"];
 
 /// One machine as the operator describes it.
 #[derive(Debug, Clone)]
@@ -52,7 +52,8 @@ pub(super) fn read(root: &Table<'_, '_>, around: &mut Surroundings) -> Option<On
     let mut behind = BTreeMap::new();
     for table in section.tables("jumps", "onprem.jumps", &REACH) {
         let name = table.required("name").map(|name| name.value).unwrap_or_default();
-        let reach = reach(&table, around);
+        // Nothing is run on a jump host, so nobody becomes root there.
+        let reach = reach(&table, around, |_, _, _| Some(Elevation::None));
         if let Some(reach) = reach {
             behind.insert(name.clone(), (reach.jump.clone(), table.at));
             if onprem.jumps.insert(name.clone(), reach).is_some() {
@@ -75,7 +76,7 @@ pub(super) fn read(root: &Table<'_, '_>, around: &mut Surroundings) -> Option<On
             next = behind.get(jump).and_then(|(jump, _)| jump.as_ref());
         }
     }
-    let known = [&REACH[..], &["site", "private", "advertise", "absent"]].concat();
+    let known = [&REACH[..], &["sudo", "site", "private", "advertise", "absent"]].concat();
     let tables = section.tables("hosts", "onprem.hosts", &known);
     if tables.is_empty() && !section.has("hosts") {
         section.mistake("hosts", "no hosts are listed; each is a table [[onprem.hosts]]");
@@ -90,7 +91,7 @@ pub(super) fn read(root: &Table<'_, '_>, around: &mut Surroundings) -> Option<On
         }
         let (private, advertise) = (table.address("private"), table.addresses("advertise"));
         let absent = table.flag("absent").unwrap_or(false);
-        let reach = reach(table, around);
+        let reach = reach(table, around, elevation);
         if let (Some(name), Some(reach)) = (&name, &reach) {
             let place = (reach.address.clone(), reach.port, reach.jump.clone());
             if let Some(other) = places.insert(place, name.clone()) {
@@ -122,7 +123,11 @@ pub(super) fn index(hosts: &[OnpremHost], host: &OnpremHost) -> Option<u8> {
 }
 
 /// The keys that hosts and jump hosts share. All are read even if one is wrong.
-fn reach(table: &Table<'_, '_>, around: &mut Surroundings) -> Option<Reach> {
+fn reach(
+    table: &Table<'_, '_>,
+    around: &mut Surroundings,
+    elevation: impl Fn(&Table<'_, '_>, &str, &Surroundings) -> Option<Elevation>,
+) -> Option<Reach> {
     let address = table.required("address").map(|address| address.value);
     let port = match table.has("port") {
         true => table.number("port", u16::MAX.into()).and_then(|port| u16::try_from(port).ok()),

@@ -26,7 +26,7 @@ known_hosts = "~/.ssh/known_hosts"  # where its key is known; or host_key = "SHA
 # advertise = ["198.51.100.7"]      # addresses at which other sites reach it, UDP 6783; without, it only dials out
 # absent = true                     # take everything of the fleet away from it; then delete the entry
 
-# [[onprem.jumps]]                  # the same keys, without site, private, advertise and absent
+# [[onprem.jumps]]                  # the same keys up to `jump`, but for `sudo`
 # name = "bastion"
 # address = "bastion.example.com"
 # user = "me"

@@ -254,6 +254,40 @@ fn a_machine_that_is_off_is_not_forgotten() {
     });
 }
 
+#[test]
+fn what_a_killed_run_began_is_waited_for() {
+    let ground = Ground::new("busy");
+    let cloud = ground.cloud("prod", &[("a", ground.machine(1, ground.login("onprem-1")))]);
+    ground.as_operator(|| {
+        adopt(&cloud, "a").unwrap();
+        ground.install("onprem-1");
+        // The gateway ends slowly; whoever asked for it is gone.
+        let wait = "while [ -e /run/slow ]; do sleep 0.1; done";
+        ground.on("onprem-1", &format!("touch /run/slow; sed -i '1a {wait}' /usr/local/bin/weave-gateway"));
+        std::thread::scope(|scope| {
+            let removal = scope.spawn(|| ground.as_operator(|| cloud.destroy_host("a")));
+            let begun = Instant::now();
+            while !ground.on("onprem-1", "pgrep -f 'weave-gateway rese[t]' || true").contains('\n') {
+                assert!(begun.elapsed() < Duration::from_secs(20), "the removal does not begin");
+            }
+            let other = ground.cloud("prod", &[("a", ground.machine(1, ground.login("onprem-1")))]);
+            let ground = &ground;
+            let seen = scope.spawn(move || ground.as_operator(|| other.observe().unwrap().hosts.len()));
+            while !ground.on("onprem-1", "pgrep -x flock || true").contains('\n') {
+                assert!(begun.elapsed() < Duration::from_secs(20), "the second run does not wait");
+            }
+            ground.on("onprem-1", "rm /run/slow");
+            removal.join().unwrap().unwrap();
+            assert_eq!(
+                seen.join().unwrap(),
+                0,
+                "the second run saw the machine after the removal, not amid it"
+            );
+        });
+        assert_eq!(ground.remains("onprem-1"), "");
+    });
+}
+
 /// An agent that ends with the test.
 struct Agent {
     child: Child,
