@@ -191,21 +191,45 @@ site = "dc1"
         self.provision_in(&[], args)
     }
 
-    fn provision_in(&self, environment: &[(&str, &str)], args: &[&str]) -> Said {
+    fn command(&self, args: &[&str]) -> Command {
         let program = program("weave-provision");
         let mut command = self.lab.command(&Place::Operator, program.to_str().unwrap()).unwrap();
-        let said = command
+        command
             .arg("--file")
             .arg(self.path("weave.toml"))
             .args(args)
             .env("HOME", self.folder.path())
             .env("SSH_AUTH_SOCK", self.path("agent"))
-            .envs(environment.iter().copied())
-            .stdin(Stdio::null())
-            .output()
-            .unwrap();
+            .stdin(Stdio::null());
+        command
+    }
+
+    fn provision_in(&self, environment: &[(&str, &str)], args: &[&str]) -> Said {
+        let said = self.command(args).envs(environment.iter().copied()).output().unwrap();
         let text = |bytes| String::from_utf8(bytes).unwrap();
         Said { code: said.status.code(), stdout: text(said.stdout), stderr: text(said.stderr) }
+    }
+
+    /// Runs the program and kills it once its journal has this many lines more; tells whether it came to that.
+    fn killed(&self, args: &[&str], lines: usize) -> bool {
+        let journal = self.path("state/journal.jsonl");
+        // There is none before the first step of the first run.
+        let count = || std::fs::read_to_string(&journal).map_or(0, |text| text.lines().count());
+        let goal = count() + lines;
+        let mut child = self.command(args).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        let begun = Instant::now();
+        let ended = loop {
+            if count() >= goal {
+                child.kill().unwrap();
+                break child.wait().unwrap();
+            }
+            if let Some(status) = child.try_wait().unwrap() {
+                break status;
+            }
+            assert!(begun.elapsed() < Duration::from_secs(120), "{args:?} does not end");
+            std::thread::yield_now();
+        };
+        !ended.success()
     }
 
     /// Runs a line of shell as root on a host, past SSH.
@@ -302,4 +326,24 @@ fn what_is_wrong_with_hosts_is_told_before_anything_changes() {
     let logins = ground.on("onprem-1", "journalctl -u lab-sshd -o cat | grep -c Accepted || true");
     assert_eq!(logins, "0\n", "nothing was sent to a host with another key");
     assert!(!Path::new(&ground.path("state")).exists(), "no keys were made");
+}
+
+#[test]
+fn runs_killed_at_any_step_are_finished_by_the_next() {
+    let ground = Ground::new("killed");
+    ground.describe(&ground.fingerprint("onprem-1"), Some(""));
+    for round in 0..2 {
+        // Taking over, the keys, the first file, half the files, the services.
+        for lines in [2, 7, 12, 20, 26] {
+            let killed = ground.killed(&["up", "--yes"], lines + round);
+            assert!(killed || lines > 12, "round {round}, {lines} lines: too late to kill it");
+        }
+        ground.provision(&["up", "--yes"]).expect(0, &["verified: all 6 pairs"]);
+        assert!(zero(&ground.provision(&["up", "--yes"]).expect(0, &[])));
+        for lines in [2, 3, 5] {
+            ground.killed(&["down", "--yes"], lines + round);
+        }
+        ground.provision(&["down", "--yes"]).expect(0, &["nothing is left"]);
+        ground.assert_nothing(&ALL);
+    }
 }
