@@ -298,12 +298,17 @@ async fn three_in_a_row_learn_of_each_other() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_path_that_the_data_path_finds_dead_is_not_used() {
-    let b = Node::start(1, 2, &[]);
-    let a = Node::start(1, 1, &[b.wire.address]);
+    let c = Node::start(1, 3, &[]);
+    let b = Node::start(1, 2, &[c.wire.address]);
+    let a = Node::start(1, 1, &[b.wire.address, c.wire.address]);
     linked(&a, &b).await;
+    wait_until("the third is linked with both", async || {
+        (a.relays_to(&c) == Some(0) && b.relays_to(&c) == Some(0)).then_some(())
+    })
+    .await;
     let report = |alive| PathReport { peer: b.name, alive, rtt: None, mtu: None };
     a.peering.report(report(false));
-    wait_until("the route is gone", async || a.relays_to(&b).is_none().then_some(())).await;
+    wait_until("the route leads round", async || (a.relays_to(&b) == Some(1)).then_some(())).await;
     a.peering.report(report(true));
     wait_until("the route is back", async || (a.relays_to(&b) == Some(0)).then_some(())).await;
 }
