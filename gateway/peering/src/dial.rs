@@ -18,6 +18,7 @@ use crate::link::{EstablishError, Established};
 use crate::port::{Port, canonical};
 use crate::quic;
 use crate::reason;
+use crate::slots::Slots;
 use crate::task::Input;
 
 /// How long one address is tried; silence ends an attempt a second earlier, by QUIC's idle timeout.
@@ -31,12 +32,6 @@ const MAX_ADDRESSES: usize = 8;
 
 /// Attempts under way at a time; the others wait.
 const MAX_DIALS: usize = 64;
-
-/// Handshakes of others under way at a time; further ones are ignored until they are sent again.
-const MAX_HANDSHAKES: usize = 64;
-
-/// From this many on, a stranger must show first that it receives at its address (RFC 9000 §8.1.2).
-const RETRY_FROM: usize = 16;
 
 /// This peer's end of all links.
 #[derive(Clone)]
@@ -135,15 +130,15 @@ fn no_answer(address: SocketAddr) -> String {
 
 /// Answers whoever dials us, until the endpoint is closed.
 pub(crate) async fn listen(local: Local, inputs: mpsc::Sender<Input>) {
-    let slots = Arc::new(Semaphore::new(MAX_HANDSHAKES));
+    let slots = Arc::new(Slots::default());
     while let Some(incoming) = local.endpoint.accept().await {
-        let under_way = MAX_HANDSHAKES - slots.available_permits();
-        if under_way >= RETRY_FROM && incoming.may_retry() && !incoming.remote_address_validated() {
+        let remote = incoming.remote_address().ip();
+        if slots.are_scarce(remote) && incoming.may_retry() && !incoming.remote_address_validated() {
             // Fails only when no retry is possible, and that was just asked.
             let _ = incoming.retry();
             continue;
         }
-        let Ok(slot) = slots.clone().try_acquire_owned() else {
+        let Some(slot) = slots.take(remote) else {
             incoming.ignore();
             continue;
         };

@@ -16,6 +16,7 @@ mod port;
 mod quic;
 mod reason;
 mod restart;
+mod slots;
 mod task;
 mod tls;
 

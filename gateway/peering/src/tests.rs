@@ -6,4 +6,5 @@ mod nat;
 mod outbox;
 mod peers;
 mod port;
+mod slots;
 mod support;
