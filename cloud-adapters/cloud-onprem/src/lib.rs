@@ -16,6 +16,7 @@
 //!
 //! [`ssh`] is also the provisioner's client for the hosts of every cloud. Not here: files of configuration, and what a
 //! gateway's files are ([`Footprint`] is told).
+#![expect(clippy::disallowed_methods, reason = "shell: reads the clock")]
 
 mod contact;
 mod machines;

@@ -69,7 +69,7 @@ pub(crate) fn login_hint(error: &ProviderError) -> &'static str {
             "`user`, `key` and `agent` in weave.toml say how to log in; the host's authorized_keys says who may"
         }
         _ => {
-            "if the host was rebuilt, put its new key into weave.toml or known_hosts; otherwise something stands \
+            "if the host was rebuilt, put its new key into known_hosts or weave.toml (the fingerprint of its Ed25519 key); otherwise something stands \
               between you and the host"
         }
     }

@@ -5,7 +5,7 @@ use std::error::Error;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use cloud_core::{ProviderError, Stream};
 use russh::ChannelOpenFailure;
@@ -20,12 +20,20 @@ use crate::ssh::{Session, SshError};
 /// A name, a TCP connection across the world, and two lost packets.
 const DIAL_LIMIT: Duration = Duration::from_secs(8);
 
-type Slot = Arc<AsyncMutex<Option<Arc<Session>>>>;
+/// Many machines stand behind one jump host, and each is asked several times in a row: what just failed is not tried
+/// again for each of them.
+const FAILURE_LASTS: Duration = Duration::from_secs(2);
+
+#[derive(Default)]
+struct Slot {
+    session: Option<Arc<Session>>,
+    failed: Option<(Instant, ProviderError)>,
+}
 
 /// Sessions by name of machine or jump host; each is opened when first needed and again when it breaks.
 #[derive(Default)]
 pub(crate) struct Sessions {
-    slots: Mutex<BTreeMap<String, Slot>>,
+    slots: Mutex<BTreeMap<String, Arc<AsyncMutex<Slot>>>>,
 }
 
 impl Sessions {
@@ -45,14 +53,29 @@ impl Sessions {
             .clone();
         // Others who need the same session wait here.
         let mut kept = slot.lock().await;
-        if let Some(session) = kept.as_ref().filter(|session| !session.is_closed()) {
+        if let Some(session) = kept.session.as_ref().filter(|session| !session.is_closed()) {
             return Ok(session.clone());
         }
-        let stream = jumps.dial(reach, reach.port).await?;
-        let session = Arc::new(Session::open(stream, &reach.login).await.map_err(provider)?);
-        *kept = Some(session.clone());
-        Ok(session)
+        if let Some((_, error)) = kept.failed.as_ref().filter(|(when, _)| when.elapsed() < FAILURE_LASTS) {
+            return Err(error.clone());
+        }
+        match open(reach, jumps).await {
+            Ok(session) => {
+                kept.session = Some(session.clone());
+                Ok(session)
+            }
+            Err(error) => {
+                // A refusal comes at once, and whoever mends its cause wants to see the next answer.
+                kept.failed = error.is_retryable().then(|| (Instant::now(), error.clone()));
+                Err(error)
+            }
+        }
     }
+}
+
+async fn open(reach: &Reach, jumps: &Jumps) -> Result<Arc<Session>, ProviderError> {
+    let stream = jumps.dial(reach, reach.port).await?;
+    Session::open(stream, &reach.login).await.map(Arc::new).map_err(provider)
 }
 
 /// The jump hosts and their sessions.

@@ -255,6 +255,28 @@ fn a_machine_that_is_off_is_not_forgotten() {
 }
 
 #[test]
+fn a_dead_jump_host_holds_nobody_up_twice() {
+    let ground = Ground::new("dead");
+    let machine = ground.machine(1, ground.login("onprem-1"));
+    let names = ["a", "b", "c", "d", "e", "f", "g", "h"];
+    let cloud = ground.cloud("prod", &names.map(|name| (name, machine.clone())));
+    // Lost packets are the worst: nobody says that nobody is there.
+    ground.lab.cut(netlab::Cable::of("onprem-3")).unwrap();
+    ground.as_operator(|| {
+        let begun = Instant::now();
+        assert_eq!((cloud.obstacles(), cloud.observe().unwrap().hosts.len()), (vec![], names.len()));
+        assert!(begun.elapsed() < Duration::from_secs(16), "one try for all: {:?}", begun.elapsed());
+        let error = cloud.connect("c", 22).err().unwrap();
+        assert!(error.is_retryable() && error.to_string().contains("jump host bastion"), "{error}");
+        ground.lab.heal(netlab::Cable::of("onprem-3")).unwrap();
+        let healed = Instant::now();
+        while let Err(error) = adopt(&cloud, "a") {
+            assert!(error.is_retryable() && healed.elapsed() < Duration::from_secs(20), "{error}");
+        }
+    });
+}
+
+#[test]
 fn what_a_killed_run_began_is_waited_for() {
     let ground = Ground::new("busy");
     let cloud = ground.cloud("prod", &[("a", ground.machine(1, ground.login("onprem-1")))]);
