@@ -78,7 +78,7 @@ fn report() -> Report {
 
 #[test]
 fn the_summary_has_the_labels_that_scripts_look_for() {
-    let expected = "        Version: 0.1.0
+    let expected = "        Version: 0.1.0 (version check update disabled)
 
         Service: router
        Protocol: weave 1
@@ -94,7 +94,10 @@ fn the_summary_has_the_labels_that_scripts_look_for() {
             MTU: 1376
            Site: aws
 ";
-    assert_eq!(report().text(Section::Summary), expected);
+    let mut report = report();
+    assert_eq!(report.text(Section::Summary), expected);
+    report.router.encryption = false;
+    assert!(report.text(Section::Summary).contains("\n     Encryption: disabled ("));
 }
 
 #[test]

@@ -62,10 +62,11 @@ impl Report {
         let encryption = if router.encryption {
             "enabled".to_owned()
         } else {
-            "sealed, but open to everybody: no password was given".to_owned()
+            "disabled (sealed, but open to everybody: no password was given)".to_owned()
         };
         let mut lines = vec![
-            ("Version", self.version.clone()),
+            // Nothing here asks a server for news; scripts know this remark from the original.
+            ("Version", format!("{} (version check update disabled)", self.version)),
             ("", String::new()),
             ("Service", "router".to_owned()),
             ("Protocol", protocol),
