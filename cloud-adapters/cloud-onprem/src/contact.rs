@@ -100,7 +100,7 @@ impl Contact {
             let text = format!("{name}: {what} failed with status {}: {}", output.status, clean.trim());
             return Err(match output.status {
                 script::BUSY => ProviderError::Retryable(text),
-                _ => ProviderError::Other(text),
+                _ => ProviderError::Invalid(text),
             });
         }
         Ok(String::from_utf8_lossy(&output.stdout).into_owned())

@@ -68,9 +68,12 @@ pub(crate) fn login_hint(error: &ProviderError) -> &'static str {
         ProviderError::Permission(_) => {
             "`user`, `key` and `agent` in weave.toml say how to log in; the host's authorized_keys says who may"
         }
+        ProviderError::Invalid(_) => {
+            "`sudo` in weave.toml says how the user becomes root; `sudo -l` there lists what it may do"
+        }
         _ => {
-            "if the host was rebuilt, put its new key into known_hosts or weave.toml (the fingerprint of its Ed25519 key); otherwise something stands \
-              between you and the host"
+            "if the host was rebuilt, put its new key into known_hosts or weave.toml (there as the fingerprint of its \
+             Ed25519 key); otherwise something stands between you and the host"
         }
     }
 }

@@ -111,6 +111,7 @@ fn accounts_with_sudo_work_as_root_does() {
         assert_eq!(texts[0], "a: commands do not run as root there");
         assert!(texts[1].starts_with("b: asking for its state failed with status 1: "), "{texts:?}");
         assert!(texts[1].contains("incorrect password"), "{texts:?}");
+        assert!(obstacles.iter().all(|obstacle| obstacle.hint.contains("sudo")), "{obstacles:?}");
     });
     let cloud = with([Elevation::Sudo, Elevation::Sudo]);
     ground.as_operator(|| {
@@ -165,7 +166,9 @@ fn another_key_is_refused_before_anything_is_sent() {
     let before = logins();
     ground.as_operator(|| {
         let bad = cloud(wrong);
-        let texts: Vec<String> = bad.obstacles().iter().map(ToString::to_string).collect();
+        let obstacles = bad.obstacles();
+        assert!(obstacles[0].hint.contains("rebuilt"), "{obstacles:?}");
+        let texts: Vec<String> = obstacles.iter().map(ToString::to_string).collect();
         let expected = format!("a: the host key is {right}, expected {wrong}; nothing was sent to it");
         assert_eq!(texts, [expected]);
         assert!(matches!(adopt(&bad, "a"), Err(ProviderError::Other(_))));
