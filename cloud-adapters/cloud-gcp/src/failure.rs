@@ -43,6 +43,8 @@ pub(crate) enum Stage {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Class {
     Retryable,
+    /// Something else uses it, or is on its way with it: that passes, mostly within seconds.
+    Busy,
     /// The zone is out of machines of this type; another may not be.
     Capacity,
     Permission,
@@ -68,7 +70,7 @@ impl Failure {
         self.reason.as_deref().and_then(by_reason).unwrap_or(match self.status {
             Some(429 | 500..) => Class::Retryable,
             // The fingerprint is old: somebody else was faster, and reading again gives the new one.
-            Some(412) => Class::Retryable,
+            Some(412) => Class::Busy,
             Some(401 | 403) => Class::Permission,
             Some(404) => Class::NotFound,
             Some(409) => Class::Exists,
@@ -91,7 +93,7 @@ impl Failure {
             (Class::Retryable, Stage::Unfinished) => {
                 ProviderError::Retryable(format!("{what}: compute.{method} is not done {message}"))
             }
-            (Class::Retryable, _) => ProviderError::Retryable(said),
+            (Class::Retryable | Class::Busy, _) => ProviderError::Retryable(said),
             (Class::Capacity, _) => {
                 ProviderError::Retryable(format!("{said}; wait, or choose other zones or machine_type"))
             }
@@ -127,12 +129,12 @@ fn by_reason(reason: &str) -> Option<Class> {
         | "backendError"
         | "internalError"
         | "INTERNAL_ERROR"
-        | "resourceNotReady"
+        | "RESOURCE_OPERATION_RATE_EXCEEDED" => Class::Retryable,
+        "resourceNotReady"
         | "RESOURCE_NOT_READY"
-        | "RESOURCE_OPERATION_RATE_EXCEEDED"
         | "resourceInUseByAnotherResource"
         | "RESOURCE_IN_USE_BY_ANOTHER_RESOURCE"
-        | "conditionNotMet" => Class::Retryable,
+        | "conditionNotMet" => Class::Busy,
         "accessNotConfigured" | "SERVICE_DISABLED" | "BILLING_DISABLED" | "billingNotEnabled" => {
             Class::Disabled
         }

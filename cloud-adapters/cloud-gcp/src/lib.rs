@@ -17,6 +17,14 @@ mod api;
 mod cloud_init;
 mod config;
 mod failure;
+mod gcp;
+mod hosts;
+mod network;
 mod plan;
+mod sweep;
 
 pub use config::GcpConfig;
+pub use gcp::Gcp;
+
+#[cfg(test)]
+mod tests;

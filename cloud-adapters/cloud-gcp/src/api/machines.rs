@@ -11,6 +11,7 @@ use google_cloud_gax::options::RequestOptionsBuilder as _;
 use google_cloud_gax::paginator::ItemPaginator as _;
 
 use super::{Answer, Api, End};
+use crate::config::is_name;
 use crate::plan::{FLEET, HOST, Labels, Seen, last};
 
 /// What is asked of `instances.insert`.
@@ -64,8 +65,9 @@ impl Api {
 
     /// The instances with a label, in all zones of all regions.
     pub(crate) async fn instances(&self, only: &[(&str, &str)]) -> Answer<Vec<Seen>> {
+        let Some(filter) = labelled(only) else { return Ok(Vec::new()) };
         let call = self.instances.aggregated_list().set_project(&self.project);
-        let call = call.set_max_results(self.tuning.page).set_filter(labelled(only));
+        let call = call.set_max_results(self.tuning.page).set_filter(filter);
         let mut items = call.by_item();
         let mut all = Vec::new();
         while let Some((_, list)) =
@@ -116,8 +118,9 @@ impl Api {
 
     /// The region's static addresses with a label.
     pub(crate) async fn addresses(&self, only: &[(&str, &str)]) -> Answer<Vec<Address>> {
+        let Some(filter) = labelled(only) else { return Ok(Vec::new()) };
         let call = self.addresses.list().set_project(&self.project).set_region(&self.region);
-        let mut items = call.set_max_results(self.tuning.page).set_filter(labelled(only)).by_item();
+        let mut items = call.set_max_results(self.tuning.page).set_filter(filter).by_item();
         let mut all = Vec::new();
         while let Some(item) = self.ask("addresses.list", async { items.next().await.transpose() }).await? {
             all.push(Address {
@@ -202,7 +205,8 @@ fn seen(item: model::Instance) -> Seen {
     }
 }
 
-/// The filter for labels; their values need no quotes.
-fn labelled(only: &[(&str, &str)]) -> String {
-    only.iter().map(|(key, value)| format!("labels.{key}={value}")).collect::<Vec<_>>().join(" AND ")
+/// The filter for labels. `None`: no label can have such a value, and it might mean something else in a filter.
+fn labelled(only: &[(&str, &str)]) -> Option<String> {
+    let term = |(key, value): &(&str, &str)| is_name(value).then(|| format!("labels.{key}={value}"));
+    Some(only.iter().map(term).collect::<Option<Vec<_>>>()?.join(" AND "))
 }

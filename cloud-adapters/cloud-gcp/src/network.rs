@@ -1,0 +1,193 @@
+//! A site's network: one that is there or an own one, and firewall rules that are always own.
+
+use std::collections::BTreeMap;
+
+use cloud_core::{ProviderError, Site};
+
+use crate::api::Network;
+use crate::failure::{Class, Failure};
+use crate::gcp::Gcp;
+use crate::plan::{self, Mark, Rule, Subnet};
+
+/// Where the hosts of a site stand.
+#[derive(Debug)]
+pub(crate) struct Place {
+    pub(crate) network: String,
+    pub(crate) subnet: String,
+    /// The tag that the rules are about.
+    pub(crate) tag: String,
+}
+
+/// What exists of the networks of sites.
+#[derive(Debug)]
+pub(crate) struct Pieces {
+    pub(crate) networks: Vec<Network>,
+    pub(crate) rules: Vec<Rule>,
+}
+
+impl Gcp {
+    /// The sites of which anything exists.
+    pub(crate) async fn sites(&self) -> Result<Vec<Site>, ProviderError> {
+        let Pieces { networks, rules } = self.pieces(None).await?;
+        let descriptions = networks.iter().map(|network| &network.description);
+        let descriptions = descriptions.chain(rules.iter().map(|rule| &rule.description));
+        let sites: BTreeMap<String, u8> =
+            descriptions.filter_map(|text| Mark::parse(text)).map(|m| (m.site.name, m.site.index)).collect();
+        Ok(sites.into_iter().map(|(name, index)| Site { name, index }).collect())
+    }
+
+    /// Makes what is missing of a site's network.
+    pub(crate) async fn ensure_network(&self, site: &Site) -> Result<Place, ProviderError> {
+        let _alone = self.networks.lock().await;
+        let tag = plan::name(&self.config.fleet, &site.name)?;
+        let mark = Mark { fleet: self.config.fleet.clone(), site: site.clone() };
+        let pieces = self.pieces(Some(&site.name)).await?;
+        let (network, own) = self.choose_network(&tag, &mark, &pieces).await?;
+        if own {
+            self.ensure_subnet(&tag, &network, &mark).await?;
+        }
+        let subnet = self.subnet(&network).await?;
+        self.ensure_rules(&tag, &network, &mark, &pieces.rules).await?;
+        Ok(Place { network, subnet, tag })
+    }
+
+    /// The own networks and the rules of one site, or of all.
+    pub(crate) async fn pieces(&self, site: Option<&str>) -> Result<Pieces, ProviderError> {
+        let prefix = format!("weave-{}-", self.config.fleet);
+        let what = || format!("the networks of fleet {}", self.config.fleet);
+        let mut networks = self.api.networks(&prefix).await.map_err(|failure| failure.about(&what()))?;
+        let mut rules = self.api.rules(&prefix).await.map_err(|failure| failure.about(&what()))?;
+        networks.retain(|network| self.owns(&network.description, site));
+        rules.retain(|rule| self.owns(&rule.description, site));
+        Ok(Pieces { networks, rules })
+    }
+
+    /// Whether a description says that it is the fleet's and, if one is named, the site's.
+    pub(crate) fn owns(&self, description: &str, site: Option<&str>) -> bool {
+        let ours =
+            |mark: &Mark| mark.fleet == self.config.fleet && site.is_none_or(|site| site == mark.site.name);
+        Mark::parse(description).as_ref().is_some_and(ours)
+    }
+
+    /// The network to stand in and whether it is our own: the one that the site has, the one named, `default`, a new
+    /// one.
+    async fn choose_network(
+        &self,
+        name: &str,
+        mark: &Mark,
+        pieces: &Pieces,
+    ) -> Result<(String, bool), ProviderError> {
+        let site = &mark.site.name;
+        let own = pieces.networks.first().map(|network| &network.name);
+        let stands_in = own.or(pieces.rules.first().map(|rule| &rule.network));
+        if let (Some(actual), Some(wanted)) = (stands_in, &self.config.network)
+            && actual != wanted
+        {
+            return Err(ProviderError::Invalid(format!(
+                "site {site} stands in network {actual} and shall stand in {wanted}: remove the site first"
+            )));
+        }
+        if let Some(actual) = stands_in {
+            return Ok((actual.clone(), own.is_some()));
+        }
+        let wanted = self.config.network.as_deref();
+        let there = self.api.network(wanted.unwrap_or("default")).await;
+        match (there, wanted) {
+            (Ok(network), _) => return Ok((network.name, false)),
+            (Err(failure), None) if failure.class() == Class::NotFound => {}
+            (Err(failure), _) => {
+                let name = wanted.unwrap_or("default");
+                return Err(failure.about(&format!("network {name} in project {}", self.config.project)));
+            }
+        }
+        let network = Network { name: name.to_owned(), description: mark.render() };
+        let find = async || found(self.api.network(name).await);
+        let insert = async |id: &str| self.api.insert_network(id, &network).await;
+        let what = format!("network {name}");
+        let made = self.make(&["network", name], insert, find).await.map_err(|f| f.about(&what))?;
+        if self.owns(&made.description, Some(site)) {
+            Ok((made.name, true))
+        } else {
+            Err(ProviderError::Conflict(what))
+        }
+    }
+
+    /// Makes the one subnetwork of an own network in this region.
+    async fn ensure_subnet(&self, name: &str, network: &str, mark: &Mark) -> Result<(), ProviderError> {
+        let what = format!("subnetwork {name}");
+        let find = async || {
+            let all = self.api.subnets().await?;
+            Ok(all.into_iter().find(|subnet| subnet.name == name))
+        };
+        let wanted = Subnet {
+            name: name.to_owned(),
+            network: network.to_owned(),
+            block: plan::own_block(mark.site.index),
+            description: mark.render(),
+        };
+        let made = match find().await.map_err(|failure: Failure| failure.about(&what))? {
+            Some(there) => there,
+            None => {
+                let insert = async |id: &str| self.api.insert_subnet(id, &wanted).await;
+                let parts = ["subnetwork", &self.config.region, name];
+                self.make(&parts, insert, find).await.map_err(|failure| failure.about(&what))?
+            }
+        };
+        let ours = self.owns(&made.description, Some(&mark.site.name)) && made.network == network;
+        if ours { Ok(()) } else { Err(ProviderError::Conflict(what)) }
+    }
+
+    async fn subnet(&self, network: &str) -> Result<String, ProviderError> {
+        let what = || format!("the subnetworks of network {network}");
+        let all = self.api.subnets().await.map_err(|failure| failure.about(&what()))?;
+        let chosen = plan::subnet_in(network, &all).map(|subnet| subnet.name.clone());
+        chosen.ok_or_else(|| {
+            ProviderError::Invalid(format!(
+                "network {network} has no subnetwork in region {}: add one, or choose another `network` or `region`",
+                self.config.region
+            ))
+        })
+    }
+
+    async fn ensure_rules(
+        &self,
+        tag: &str,
+        network: &str,
+        mark: &Mark,
+        seen: &[Rule],
+    ) -> Result<(), ProviderError> {
+        let what = |name: &str| format!("firewall rule {name}");
+        let wanted = plan::wanted_rules(tag, network, mark, self.config.operator_address.as_deref());
+        let changes = plan::rule_changes(&wanted, seen);
+        for rule in &changes.add {
+            let name = &rule.name;
+            let find = async || {
+                let all = self.api.rules(name).await?;
+                Ok(all.into_iter().find(|there| there.name == *name))
+            };
+            let insert = async |id: &str| self.api.insert_rule(id, rule).await;
+            let made = self.make(&["firewall", name], insert, find).await;
+            let made = made.map_err(|failure| failure.about(&what(name)))?;
+            if !self.owns(&made.description, Some(&mark.site.name)) {
+                return Err(ProviderError::Conflict(what(name)));
+            }
+        }
+        for rule in &changes.change {
+            let patch = self.api.patch_rule(rule).await;
+            patch.map_err(|failure| failure.about(&what(&rule.name)))?;
+        }
+        for name in &changes.remove {
+            self.remove(&what(name), async || self.api.delete_rule(name).await).await?;
+        }
+        Ok(())
+    }
+}
+
+/// `None` where there is nothing of the name.
+pub(crate) fn found<T>(answer: Result<T, Failure>) -> Result<Option<T>, Failure> {
+    match answer {
+        Ok(there) => Ok(Some(there)),
+        Err(failure) if failure.class() == Class::NotFound => Ok(None),
+        Err(failure) => Err(failure),
+    }
+}

@@ -1,0 +1,93 @@
+//! Removal: of networks, of addresses, and of whatever else still bears the fleet's mark.
+
+use cloud_core::{Leftover, Phase, ProviderError};
+
+use crate::failure::Failure;
+use crate::gcp::Gcp;
+use crate::network::Pieces;
+use crate::plan::{self, HOST, SITE};
+
+impl Gcp {
+    /// Removes a site's network, from what depends to what is depended on.
+    pub(crate) async fn remove_network(&self, name: &str) -> Result<(), ProviderError> {
+        let at = self.mark(&[(SITE, name)]);
+        let seen = self.api.instances(&at).await.map_err(|f| f.about("the fleet's hosts"))?;
+        if let Some(host) = plan::hosts(&seen).first().map(|seen| seen.host()) {
+            return Err(match host.phase {
+                Phase::Terminating => {
+                    ProviderError::Retryable(format!("site {name}: host {} is not gone yet", host.name))
+                }
+                _ => ProviderError::Invalid(format!("site {name} still has host {}", host.name)),
+            });
+        }
+        self.release_addresses(&at).await?;
+        let _alone = self.networks.lock().await;
+        self.remove_pieces(Some(name)).await?.into_iter().next().map_or(Ok(()), Err)
+    }
+
+    /// Gives static addresses back.
+    pub(crate) async fn release_addresses(&self, only: &[(&str, &str)]) -> Result<(), ProviderError> {
+        let all = self.api.addresses(only).await.map_err(|f| f.about("the fleet's addresses"))?;
+        for address in &all {
+            let what = format!("address {}", address.name);
+            self.remove(&what, async || self.api.delete_address(&address.name).await).await?;
+        }
+        Ok(())
+    }
+
+    /// Removes all of the fleet and lists what is there even so. What cannot be removed does not stop the rest.
+    pub(crate) async fn sweep_fleet(&self) -> Result<Vec<Leftover>, ProviderError> {
+        let all = self.mark(&[]);
+        let ended = self.end_instances("the fleet's hosts", &all).await;
+        let released = self.release_addresses(&all).await;
+        let _alone = self.networks.lock().await;
+        let failed = self.remove_pieces(None).await?;
+        for error in ended.err().into_iter().chain(released.err()).chain(failed) {
+            tracing::warn!(%error, "the sweep goes on without this");
+        }
+        self.leftovers().await
+    }
+
+    /// Removes the rules, subnetworks and own networks of one site, or of all, and tells what could not be.
+    async fn remove_pieces(&self, site: Option<&str>) -> Result<Vec<ProviderError>, ProviderError> {
+        let Pieces { networks, rules } = self.pieces(site).await?;
+        let mut failed = Vec::new();
+        for rule in &rules {
+            let what = format!("firewall rule {}", rule.name);
+            failed.extend(self.remove(&what, async || self.api.delete_rule(&rule.name).await).await.err());
+        }
+        let subnets = self.api.subnets().await.map_err(|f| f.about("the fleet's subnetworks"))?;
+        for subnet in subnets.iter().filter(|subnet| self.owns(&subnet.description, site)) {
+            let what = format!("subnetwork {}", subnet.name);
+            failed
+                .extend(self.remove(&what, async || self.api.delete_subnet(&subnet.name).await).await.err());
+        }
+        for network in &networks {
+            let what = format!("network {}", network.name);
+            failed.extend(
+                self.remove(&what, async || self.api.delete_network(&network.name).await).await.err(),
+            );
+        }
+        Ok(failed)
+    }
+
+    /// What exists with the fleet's mark.
+    async fn leftovers(&self) -> Result<Vec<Leftover>, ProviderError> {
+        let all = self.mark(&[]);
+        let about = |failure: Failure| failure.about("what is left of the fleet");
+        let Pieces { networks, rules } = self.pieces(None).await?;
+        let instances = self.api.instances(&all).await.map_err(about)?;
+        let addresses = self.api.addresses(&all).await.map_err(about)?;
+        let mut subnets = self.api.subnets().await.map_err(about)?;
+        subnets.retain(|subnet| self.owns(&subnet.description, None));
+        let kinds: [(&str, Vec<String>); 5] = [
+            ("host", instances.iter().map(|seen| format!("{} ({})", seen.label(HOST), seen.name)).collect()),
+            ("address", addresses.into_iter().map(|address| address.name).collect()),
+            ("firewall rule", rules.into_iter().map(|rule| rule.name).collect()),
+            ("subnetwork", subnets.into_iter().map(|subnet| subnet.name).collect()),
+            ("network", networks.into_iter().map(|network| network.name).collect()),
+        ];
+        let listed = kinds.into_iter().flat_map(|(kind, ids)| ids.into_iter().map(move |id| (kind, id)));
+        Ok(listed.map(|(kind, id)| Leftover { kind: kind.to_owned(), id }).collect())
+    }
+}

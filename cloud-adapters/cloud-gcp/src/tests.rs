@@ -1,0 +1,7 @@
+//! Tables of the pure parts, and the adapter against an emulator (module `emulator`).
+
+mod credentials;
+mod emulator;
+mod failures;
+mod plans;
+mod user_data;
