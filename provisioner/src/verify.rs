@@ -114,12 +114,30 @@ pub struct Patience {
     pub limit: Duration,
     /// Between two rounds at first; doubles up to two seconds.
     pub pause: Duration,
+    /// For how long no path may have changed once all work, before they are shown; zero takes the first answer.
+    pub rest: Duration,
 }
+
+/// What a settled fleet gets: nothing was changed, so nothing has to come to rest.
+impl Patience {
+    /// Takes the first round in which all pairs work.
+    pub fn settled() -> Patience {
+        Patience { rest: Duration::ZERO, ..Patience::default() }
+    }
+}
+
+/// A link that is new counts as slow until it is measured, and the size that passes is probed behind that; networks
+/// that change for longer are shown as they are.
+const REST_WITHIN: Duration = Duration::from_secs(10);
 
 impl Default for Patience {
     fn default() -> Patience {
         // Joining through a relay takes two probes of a few seconds behind the worst NAT; a minute is generous.
-        Patience { limit: Duration::from_secs(60), pause: Duration::from_millis(250) }
+        Patience {
+            limit: Duration::from_secs(60),
+            pause: Duration::from_millis(250),
+            rest: Duration::from_secs(2),
+        }
     }
 }
 
@@ -131,11 +149,25 @@ pub async fn verify<R: Remote>(
 ) -> Result<Vec<Pair>, (NotVerified, Vec<(String, RemoteError)>)> {
     let start = Instant::now();
     let mut pause = patience.pause;
+    // When all worked first, since when no path has changed, and what the paths were.
+    let mut resting: Option<(Instant, Instant, Vec<Pair>)> = None;
     loop {
         let (answers, errors) = ping_all(remote, fleet).await;
         let pairs = pairs(fleet, &answers);
         if pairs.iter().all(|pair| pair.ok) && errors.is_empty() {
-            return Ok(pairs);
+            let now = Instant::now();
+            let (first, since) = match &resting {
+                Some((first, since, before)) if same_paths(before, &pairs) => (*first, *since),
+                Some((first, ..)) => (*first, now),
+                None => (now, now),
+            };
+            let known = patience.rest.is_zero() || pairs.iter().all(|pair| pair.mtu.is_some());
+            if known && since.elapsed() >= patience.rest || first.elapsed() >= REST_WITHIN {
+                return Ok(pairs);
+            }
+            resting = Some((first, since, pairs));
+            tokio::time::sleep(patience.pause).await;
+            continue;
         }
         let hopeless = errors.iter().any(|(_, error)| {
             matches!(
@@ -154,6 +186,12 @@ pub async fn verify<R: Remote>(
         tokio::time::sleep(pause).await;
         pause = (pause * 2).min(Duration::from_secs(2));
     }
+}
+
+/// Whether frames take the same ways.
+fn same_paths(before: &[Pair], now: &[Pair]) -> bool {
+    let ways = |pairs: &[Pair]| pairs.iter().map(|p| (p.path.clone(), p.via.clone())).collect::<Vec<_>>();
+    ways(before) == ways(now)
 }
 
 /// Asks every gateway about itself and its pings, all at once; the errors are those of hosts that did not answer.

@@ -64,8 +64,8 @@ pub struct PeerStatus {
     pub alive: Option<bool>,
     /// Smoothed round trip of the probes.
     pub rtt: Option<Duration>,
-    /// The largest overlay packet that passes unfragmented.
-    pub mtu: u16,
+    /// The largest overlay packet known to pass unfragmented; `None` before a padded probe came back.
+    pub mtu: Option<u16>,
     /// What seals its data.
     pub suite: &'static str,
     /// Frames and bytes sent to it.
@@ -179,7 +179,7 @@ fn peer_status(snapshot: &Snapshot, peer: &Peer) -> PeerStatus {
         path,
         alive: (life != Life::Unknown).then_some(life == Life::Alive),
         rtt: state.rtt(),
-        mtu: peer.session.path_mtu(),
+        mtu: state.prober.as_ref().and_then(Prober::mtu),
         suite: "WireGuard ChaCha20-Poly1305",
         sent: traffic(&peer.session.sent),
         received: traffic(&peer.session.received),

@@ -171,7 +171,7 @@ impl Reporter {
             alive: status.alive == Some(true),
             suite: status.suite.to_string(),
             rtt_ms: status.rtt.map(milliseconds),
-            mtu: status.rtt.map(|_| status.mtu),
+            mtu: status.mtu,
             sent_bytes: status.sent.bytes,
             received_bytes: status.received.bytes,
         })

@@ -28,6 +28,8 @@ pub(crate) const TESTS: &[Need] = &[
     // What the emulators of clouds are installed with.
     ("import ensurepip", "python3-venv"),
     ("setpriv", "util-linux"),
+    ("sudo", "sudo"),
+    ("ssh-agent", "openssh-client"),
 ];
 
 /// What the benchmark runs beside its peers.

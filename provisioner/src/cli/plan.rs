@@ -13,7 +13,8 @@ use crate::desired::{Desired, address_book};
 use crate::observe::{call, observe};
 use crate::plan::Plan;
 use crate::progress::Progress;
-use crate::remote::SshRemote;
+use crate::remote::{RemoteError, SshRemote};
+use crate::ssh::SshError;
 
 /// A question and its answer take seconds at worst; more is the clock.
 const MOST_SKEW: u64 = 60;
@@ -54,6 +55,16 @@ pub(super) async fn compute(
         let errors = stopped.iter().map(|host| anyhow!("host {} exists and is stopped", host.name)).collect();
         return Err(Failure::several(errors)
             .with_hint("start it where it runs, or replace the fleet: `weave-provision down`, then `up`"));
+    }
+    // A host that shows a key that is not ours, or that we have no key of, belongs to another state directory: nothing
+    // may be planned against it, least of all its end.
+    let (foreign, silent): (Vec<_>, Vec<_>) = silent.into_iter().partition(|(_, error)| {
+        matches!(error, RemoteError::Ssh(SshError::HostKey { .. } | SshError::UnknownHost(_)))
+    });
+    if !foreign.is_empty() {
+        return Err(Failure::several(
+            foreign.into_iter().map(|(host, error)| anyhow::Error::new(error).context(host)).collect(),
+        ));
     }
     for (host, error) in silent {
         progress.line(&format!("{host} did not tell its state: {:#}", anyhow::Error::new(error)));

@@ -57,7 +57,8 @@ pub(super) async fn run(global: &Global, args: &UpArgs) -> Result<u8, Failure> {
                 .or_hint("what was done stays done; `weave-provision up` again goes on from there")
         })?;
     }
-    let pairs = prove(&remote, &desired.fleet).await;
+    let patience = if plan.steps.is_empty() { Patience::settled() } else { Patience::default() };
+    let pairs = prove(&remote, &desired.fleet, patience).await;
     remote.close().await;
     finish(global, &plan, &pairs?)
 }
@@ -94,8 +95,8 @@ pub(super) fn open_journal(
     Ok(journal)
 }
 
-async fn prove(remote: &Arc<SshRemote>, fleet: &Fleet) -> Result<Vec<Pair>, Failure> {
-    verify(remote, fleet, Patience::default()).await.map_err(|(error, reasons)| {
+async fn prove(remote: &Arc<SshRemote>, fleet: &Fleet, patience: Patience) -> Result<Vec<Pair>, Failure> {
+    verify(remote, fleet, patience).await.map_err(|(error, reasons)| {
         let mut errors = vec![anyhow::Error::new(error)];
         errors.extend(reasons.into_iter().map(|(host, reason)| anyhow::Error::new(reason).context(host)));
         Failure::several(errors).or_hint(

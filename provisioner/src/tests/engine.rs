@@ -10,15 +10,16 @@ use super::world::{Blow, Flaky, Fuse, World};
 use crate::apply::{Engine, Owner};
 use crate::desired::{Desired, address_book};
 use crate::fleet::{CloudKind, Fleet, Topology};
-use crate::install::Content;
+use crate::install::{Checksum, Content, Facts, WantedFile};
 use crate::journal::Journal;
 use crate::observe::{call, observe};
 use crate::plan::Plan;
 use crate::progress::Progress;
+use crate::remote::{Remote, RemoteError};
 use crate::retry::Pace;
 use crate::state::{FleetState, StateDir};
 use crate::vault::Vault;
-use crate::verify::{Patience, report, verify};
+use crate::verify::{Gateway, Patience, Ping, report, verify};
 
 const TWO: [CloudKind; 2] = [CloudKind::Aws, CloudKind::Onprem];
 
@@ -79,7 +80,8 @@ impl Operator {
         let engine = Arc::new(Engine { cloud, remote, journal, progress: Progress::silent(), pace: quick() });
         engine.up(&plan, &desired, &owner, &mut state).await.map_err(|errors| format!("{errors:?}"))?;
         engine.journal.end("up").unwrap();
-        let patience = Patience { limit: Duration::from_secs(5), pause: Duration::from_millis(1) };
+        let patience =
+            Patience { limit: Duration::from_secs(5), pause: Duration::from_millis(1), rest: Duration::ZERO };
         verify(&engine.remote, &desired.fleet, patience).await.map_err(|(error, _)| error.to_string())?;
         Ok(plan.steps.len())
     }
@@ -242,7 +244,11 @@ fn a_failing_host_does_not_stop_the_others_and_is_named() {
         operator.world.forget_service("aws-1");
         let fleet = Fleet::lab(&TWO);
         let remote = Arc::new(Flaky { world: operator.world.clone(), fuse: Fuse::never() });
-        let patience = Patience { limit: Duration::from_millis(20), pause: Duration::from_millis(1) };
+        let patience = Patience {
+            limit: Duration::from_millis(20),
+            pause: Duration::from_millis(1),
+            rest: Duration::ZERO,
+        };
         let (error, _) = verify(&remote, &fleet, patience).await.unwrap_err();
         let expected = "aws-1 → onprem-1, aws-1 → onprem-2, onprem-1 → aws-1, onprem-2 → aws-1";
         assert_eq!(error.missing.join(", "), expected);
@@ -250,5 +256,61 @@ fn a_failing_host_does_not_stop_the_others_and_is_named() {
         let states: Vec<&str> = report.gateways.iter().map(|row| row.state.as_str()).collect();
         assert_eq!(states, ["inactive", "active", "missing"]);
         assert!(!report.ok());
+    });
+}
+
+/// A remote whose gateways find the direct paths only after some rounds.
+struct Unsettled {
+    inner: Flaky,
+    rounds: std::sync::atomic::AtomicU32,
+}
+
+impl Remote for Unsettled {
+    async fn facts(&self, host: &str) -> Result<Facts, RemoteError> {
+        self.inner.facts(host).await
+    }
+
+    async fn put(&self, host: &str, file: &WantedFile, content: &Content) -> Result<(), RemoteError> {
+        self.inner.put(host, file, content).await
+    }
+
+    async fn link(&self, host: &str) -> Result<(), RemoteError> {
+        self.inner.link(host).await
+    }
+
+    async fn service(&self, host: &str, restart: bool, generation: &Checksum) -> Result<(), RemoteError> {
+        self.inner.service(host, restart, generation).await
+    }
+
+    async fn ping(&self, host: &str) -> Result<Vec<Ping>, RemoteError> {
+        let mut pings = self.inner.ping(host).await?;
+        if self.rounds.fetch_add(1, std::sync::atomic::Ordering::Relaxed) < 12 {
+            for ping in &mut pings {
+                (ping.path, ping.via, ping.mtu) =
+                    (Some("relay".to_owned()), vec!["onprem-2".to_owned()], None);
+            }
+        }
+        Ok(pings)
+    }
+
+    async fn gateway(&self, host: &str) -> Result<Gateway, RemoteError> {
+        self.inner.gateway(host).await
+    }
+}
+
+#[test]
+fn paths_are_shown_when_they_have_come_to_rest() {
+    run(async {
+        let operator = Operator::new();
+        operator.up(&TWO, &Fuse::never()).await.unwrap();
+        let inner = Flaky { world: operator.world.clone(), fuse: Fuse::never() };
+        let remote = Arc::new(Unsettled { inner, rounds: 0.into() });
+        let patience = Patience {
+            limit: Duration::from_secs(5),
+            pause: Duration::from_millis(1),
+            rest: Duration::from_millis(20),
+        };
+        let pairs = verify(&remote, &Fleet::lab(&TWO), patience).await.unwrap();
+        assert!(pairs.iter().all(|pair| pair.path.as_deref() == Some("direct") && pair.mtu == Some(1376)));
     });
 }
