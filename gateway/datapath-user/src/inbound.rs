@@ -67,6 +67,7 @@ impl Inbound {
         let stride = template.stride.max(1);
         let count = bytes.len().div_ceil(stride);
         let adjacent = scene.snapshot.adjacent_at(template.from);
+        let template = Train { known: adjacent.is_some(), ..template };
         let mut source = Source { from: template.from, adjacent, allowed: None };
         let (mut held, mut run, mut quic): (Held<'_>, _, _) = (None, Run::default(), 0..0);
         for start in (0..bytes.len()).step_by(stride) {

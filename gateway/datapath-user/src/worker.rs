@@ -115,7 +115,7 @@ impl Worker {
             self.out.counters.add(Total::TrainsReceived, 1);
             self.out.counters.add(Total::DatagramsReceived, meta.len.div_ceil(stride));
             let (from, ecn) = (canonical(meta.addr), meta.ecn.map_or(0, |ecn| ecn as u8));
-            let template = Train { from, to: meta.dst_ip, ecn, stride, bytes: &[] };
+            let template = Train { from, to: meta.dst_ip, ecn, stride, known: false, bytes: &[] };
             self.inbound.train(&scene, template, bytes, &mut self.out);
         }
     }

@@ -13,6 +13,8 @@ pub struct Train<'a> {
     pub ecn: u8,
     /// Bytes of every datagram but the last, which may be shorter; at least 1.
     pub stride: usize,
+    /// Whether they came from the address of a neighbour. Anybody can write one: it decides who waits, not who is let in.
+    pub known: bool,
     /// The datagrams, back to back.
     pub bytes: &'a [u8],
 }

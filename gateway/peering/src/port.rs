@@ -5,8 +5,11 @@
 //! would wake it as "writable" when its buffer is freed.
 //!
 //! ```text
-//!   data thread ── deliver(train) ──► bounded queue ── poll_recv ──► quinn ── try_send ──► socket
+//!   data thread ── deliver(train) ─┬─► of neighbours ─┬─ poll_recv ──► quinn ── try_send ──► socket
+//!                                  └─► of strangers ──┘ (only when no neighbour waits)
 //! ```
+//!
+//! Two bounded queues, so that a flood of strangers' datagrams does not cost a link its keep-alives.
 //!
 //! Addresses: on a dual-stack socket quinn speaks of `::ffff:a.b.c.d` throughout, since the socket does; [`Port`] maps
 //! what it is given accordingly, and links report canonical addresses.
@@ -36,11 +39,14 @@ const MAX_SEGMENTS: usize = 8;
 /// Bytes of one run of datagrams.
 const MAX_RUN: usize = MAX_SEGMENTS * MAX_DATAGRAM;
 
-/// Bytes waiting for QUIC. A gateway with a hundred links hears about a hundred datagrams a second; a burst of records
-/// from all of them fits.
-const MAX_QUEUED_BYTES: usize = 1 << 20;
+/// Neighbours' bytes waiting for QUIC. A gateway with a hundred links hears about a hundred datagrams a second; a burst
+/// of records from all of them fits.
+const MAX_KNOWN_BYTES: usize = 1 << 20;
 
-/// Runs waiting for QUIC: small datagrams must not fill the queue with bookkeeping.
+/// Strangers' bytes waiting for QUIC: the first datagrams, 1,200 bytes each, of two hundred dials at once.
+const MAX_STRANGE_BYTES: usize = 256 << 10;
+
+/// Runs waiting for QUIC in either queue: small datagrams must not fill it with bookkeeping.
 const MAX_QUEUED_RUNS: usize = 2048;
 
 /// How long a full send buffer is left alone; there is no reactor to say when it has room.
@@ -52,19 +58,28 @@ pub struct Port {
     state: UdpSocketState,
     /// Whether the socket is IPv6, so that IPv4 addresses are written as mapped ones.
     ipv6: bool,
-    queue: Mutex<Queue>,
+    queues: Mutex<Queues>,
     counts: Counts,
 }
 
-/// Runs of datagrams on their way to QUIC.
+/// What is on its way to QUIC.
+#[derive(Default)]
+struct Queues {
+    /// From the addresses of neighbours; taken first.
+    known: Queue,
+    /// From everybody else.
+    strange: Queue,
+    /// The endpoint's task, while it waits for the queues to fill. Under their lock, so no wake-up is lost. There
+    /// are two for a moment when one endpoint ends and the next begins.
+    wakers: Vec<Waker>,
+}
+
+/// Runs of datagrams.
 #[derive(Default)]
 struct Queue {
     runs: VecDeque<RecvMeta>,
     /// The runs' bytes, back to back.
     bytes: VecDeque<u8>,
-    /// The endpoint's task, while it waits for the queue to fill. Under the queue's lock, so no wake-up is lost. There
-    /// are two for a moment when one endpoint ends and the next begins.
-    wakers: Vec<Waker>,
 }
 
 #[derive(Default)]
@@ -96,7 +111,7 @@ impl Port {
     pub fn new(socket: UdpSocket) -> io::Result<Arc<Port>> {
         let state = UdpSocketState::new((&socket).into())?;
         let ipv6 = socket.local_addr()?.is_ipv6();
-        Ok(Arc::new(Port { socket, state, ipv6, queue: Mutex::default(), counts: Counts::default() }))
+        Ok(Arc::new(Port { socket, state, ipv6, queues: Mutex::default(), counts: Counts::default() }))
     }
 
     /// Hands over QUIC datagrams; called by data threads. Never waits for QUIC: what does not fit is dropped and
@@ -118,18 +133,22 @@ impl Port {
             dst_ip: train.to.map(|ip| self.to_socket_family(SocketAddr::new(ip, 0)).ip()),
         };
         let (mut taken, mut dropped) = (0, 0);
-        let mut queue = self.lock();
+        let mut queues = self.lock();
+        let (queue, most) = if train.known {
+            (&mut queues.known, MAX_KNOWN_BYTES)
+        } else {
+            (&mut queues.strange, MAX_STRANGE_BYTES)
+        };
         for run in train.bytes.chunks((MAX_RUN / stride).max(1) * stride) {
-            if queue.runs.len() >= MAX_QUEUED_RUNS || queue.bytes.len() + run.len() > MAX_QUEUED_BYTES {
+            if queue.runs.len() >= MAX_QUEUED_RUNS || queue.bytes.len() + run.len() > most {
                 dropped += count(run, stride);
                 continue;
             }
-            queue.bytes.extend(run);
-            queue.runs.push_back(meta(run.len()));
+            queue.push(meta(run.len()), run);
             taken += count(run, stride);
         }
-        let wakers = std::mem::take(&mut queue.wakers);
-        drop(queue);
+        let wakers = std::mem::take(&mut queues.wakers);
+        drop(queues);
         wakers.into_iter().for_each(Waker::wake);
         self.counts.delivered.fetch_add(taken, Relaxed);
         self.counts.dropped_full.fetch_add(dropped, Relaxed);
@@ -160,9 +179,31 @@ impl Port {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Queue> {
-        // Nothing under the lock leaves the queue half changed in a way that matters more than a lost datagram.
-        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Queues> {
+        // Nothing under the lock leaves a queue half changed in a way that matters more than a lost datagram.
+        self.queues.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Queue {
+    fn push(&mut self, meta: RecvMeta, run: &[u8]) {
+        self.bytes.extend(run);
+        self.runs.push_back(meta);
+    }
+
+    /// Copies the oldest run into one of quinn's buffers.
+    fn pop(&mut self, buffer: &mut [u8]) -> Option<RecvMeta> {
+        let mut run = self.runs.pop_front()?;
+        // The lengths agree: `push` adds both under the lock, and quinn's buffers hold MAX_RUN bytes.
+        debug_assert!(run.len <= buffer.len() && run.len <= self.bytes.len());
+        let len = run.len.min(buffer.len());
+        let (head, tail) = self.bytes.as_slices();
+        let split = len.min(head.len());
+        buffer[..split].copy_from_slice(&head[..split]);
+        buffer[split..len].copy_from_slice(&tail[..len - split]);
+        self.bytes.drain(..run.len);
+        run.len = len;
+        Some(run)
     }
 }
 
@@ -208,27 +249,19 @@ impl AsyncUdpSocket for Port {
         buffers: &mut [IoSliceMut<'_>],
         metas: &mut [RecvMeta],
     ) -> Poll<io::Result<usize>> {
-        let mut queue = self.lock();
+        let mut queues = self.lock();
+        let Queues { known, strange, wakers } = &mut *queues;
         let mut filled = 0;
         for (buffer, meta) in buffers.iter_mut().zip(metas) {
-            let Some(run) = queue.runs.pop_front() else { break };
-            // The lengths agree: `deliver` adds both under the lock, and quinn's buffers hold MAX_RUN bytes.
-            debug_assert!(run.len <= buffer.len() && run.len <= queue.bytes.len());
-            let len = run.len.min(buffer.len());
-            let (head, tail) = queue.bytes.as_slices();
-            let split = len.min(head.len());
-            buffer[..split].copy_from_slice(&head[..split]);
-            buffer[split..len].copy_from_slice(&tail[..len - split]);
-            queue.bytes.drain(..run.len);
+            let Some(run) = known.pop(buffer).or_else(|| strange.pop(buffer)) else { break };
             *meta = run;
-            meta.len = len;
             filled += 1;
         }
         if filled > 0 {
             return Poll::Ready(Ok(filled));
         }
-        if !queue.wakers.iter().any(|waker| waker.will_wake(cx.waker())) {
-            queue.wakers.push(cx.waker().clone());
+        if !wakers.iter().any(|waker| waker.will_wake(cx.waker())) {
+            wakers.push(cx.waker().clone());
         }
         Poll::Pending
     }

@@ -182,3 +182,13 @@ fn invented_content_is_dropped_and_counted() {
     member.send(HONEST, &last);
     member.node.receive_until(&last);
 }
+
+#[test]
+fn link_control_of_strangers_is_told_from_that_of_neighbours() {
+    let member = Member::new();
+    let stranger = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    stranger.send_to(&[0x40; 900], (Ipv4Addr::LOCALHOST, member.node.port)).unwrap();
+    wait_until("the stranger's", || *member.node.known.lock().unwrap() == [false]);
+    member.socket.send(&[0x40; 900]).unwrap();
+    wait_until("the neighbour's", || *member.node.known.lock().unwrap() == [false, true]);
+}

@@ -32,6 +32,8 @@ pub(super) struct Node {
     pub(super) reports: Arc<Mutex<Vec<PathReport>>>,
     /// Stride and bytes of what the control plane was given.
     pub(super) control: Arc<Mutex<Vec<Control>>>,
+    /// Whether each of these was said to come from a neighbour.
+    pub(super) known: Arc<Mutex<Vec<bool>>>,
 }
 
 impl Node {
@@ -40,6 +42,7 @@ impl Node {
             || socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC).unwrap();
         let (ours, theirs): (OwnedFd, OwnedFd) = pair();
         let (reports, control) = (Arc::<Mutex<Vec<_>>>::default(), Arc::<Mutex<Vec<_>>>::default());
+        let known = Arc::<Mutex<Vec<_>>>::default();
         let sockets = bind(port, 1).unwrap();
         let port = sockets[0].local_addr().unwrap().port();
         let parts = Parts {
@@ -47,8 +50,9 @@ impl Node {
             sockets,
             switch: Arc::new(Switch::new(weave_switch::Config::default())),
             control: Box::new({
-                let control = control.clone();
+                let (control, known) = (control.clone(), known.clone());
                 move |train: Train<'_>| {
+                    known.lock().unwrap().push(train.known);
                     control.lock().unwrap().push((train.from, train.stride, train.bytes.to_vec()));
                 }
             }),
@@ -65,7 +69,7 @@ impl Node {
             tap: "test".to_owned(),
         };
         let datapath = Some(Datapath::start(config, parts).unwrap());
-        Node { number, port, datapath, tap: ours.into(), reports, control }
+        Node { number, port, datapath, tap: ours.into(), reports, control, known }
     }
 
     pub(super) fn status(&self) -> Status {

@@ -142,7 +142,7 @@ async fn noise_on_the_port_disturbs_nobody() {
         for (stride, first) in [(1, 0x40), (21, 0x40), (1200, 0xc0), (1472, 0xff)] {
             let mut bytes = noise[at..at + 40_000].to_vec();
             bytes.iter_mut().step_by(stride).for_each(|b| *b |= first);
-            b.wire.port.deliver(Train { from, to: None, ecn: 1, stride, bytes: &bytes });
+            b.wire.port.deliver(Train { from, to: None, ecn: 1, stride, known: false, bytes: &bytes });
         }
     }
     // A handshake passes through whatever noise is queued, so the noise has been dealt with after it.

@@ -1,9 +1,12 @@
 //! The shared port and TLS, without a mesh: quinn's own connections.
 
+use std::io::IoSliceMut;
 use std::net::SocketAddr;
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use quinn::ConnectionError;
+use quinn::udp::RecvMeta;
+use quinn::{AsyncUdpSocket as _, ConnectionError};
 use weave_model::Train;
 
 use super::support::{DEADLINE, Wire, member};
@@ -95,7 +98,7 @@ async fn a_full_queue_drops_and_counts() {
     let wire = Wire::open();
     let from = SocketAddr::from(([127, 0, 0, 1], 9));
     let deliver = |bytes: &[u8], stride| {
-        wire.port.deliver(Train { from, to: None, ecn: 0, stride, bytes });
+        wire.port.deliver(Train { from, to: None, ecn: 0, stride, known: true, bytes });
     };
     // Nobody reads: the port has no endpoint.
     let train = vec![0x40; 64_000];
@@ -108,8 +111,36 @@ async fn a_full_queue_drops_and_counts() {
     assert_eq!(wire.port.counters().dropped_oversized, 1);
     // Of datagrams of one byte the runs are the bound, and no work is done beyond it.
     let wire = Wire::open();
-    (0..10_000).for_each(|_| wire.port.deliver(Train { from, to: None, ecn: 0, stride: 1, bytes: &[0x40] }));
+    let tiny = Train { from, to: None, ecn: 0, stride: 1, known: false, bytes: &[0x40] };
+    (0..10_000).for_each(|_| wire.port.deliver(tiny));
     assert_eq!(wire.port.counters().delivered, 2048);
+}
+
+#[tokio::test]
+async fn a_flood_of_strangers_does_not_stand_before_a_neighbour() {
+    let wire = Wire::open();
+    let address = |last| SocketAddr::from(([127, 0, 0, last], 9));
+    let train = |known, bytes| {
+        let from = address(if known { 1 } else { 2 });
+        wire.port.deliver(Train { from, to: None, ecn: 0, stride: 1000, known, bytes });
+    };
+    let flood = vec![0x40; 64_000];
+    (0..100).for_each(|_| train(false, &flood));
+    let strange = wire.port.counters();
+    assert!(strange.delivered <= 256 && strange.dropped_full > 6000, "{strange:?}");
+    train(true, &[0x41; 1500]);
+    assert_eq!(wire.port.counters().delivered, strange.delivered + 2, "a neighbour's datagrams find room");
+    let mut buffers = vec![vec![0; 64_000]; 2];
+    let mut slices: Vec<_> = buffers.iter_mut().map(|buffer| IoSliceMut::new(buffer)).collect();
+    let mut metas = [RecvMeta::default(); 2];
+    let mut context = Context::from_waker(Waker::noop());
+    let Poll::Ready(Ok(2)) = wire.port.poll_recv(&mut context, &mut slices, &mut metas) else {
+        panic!("two runs wait");
+    };
+    assert_eq!(metas.map(|meta| meta.addr), [address(1), address(2)]);
+    assert_eq!((metas[0].len, metas[0].stride), (1500, 1000));
+    assert!(buffers[0][..1500].iter().all(|byte| *byte == 0x41));
+    assert!(buffers[1][..metas[1].len].iter().all(|byte| *byte == 0x40));
 }
 
 #[tokio::test]
@@ -120,7 +151,8 @@ async fn garbage_does_not_disturb_a_connection() {
     let noise: Vec<u8> = (0..1200u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as u8 | 0x40).collect();
     for length in [1, 5, 20, 21, 100, 1200] {
         for stride in [1, 7, length] {
-            let train = Train { from: a.address, to: None, ecn: 3, stride, bytes: &noise[..length] };
+            let train =
+                Train { from: a.address, to: None, ecn: 3, stride, known: false, bytes: &noise[..length] };
             b.port.deliver(train);
         }
     }

@@ -93,7 +93,7 @@ fn read(socket: UdpSocket, port: &Port, deaf: &AtomicBool, stopped: oneshot::Rec
                 let ecn = meta.ecn.map_or(0, |ecn| ecn as u8);
                 let bytes = &buffer[..meta.len];
                 let stride = meta.stride.max(1);
-                port.deliver(Train { from: meta.addr, to: meta.dst_ip, ecn, stride, bytes });
+                port.deliver(Train { from: meta.addr, to: meta.dst_ip, ecn, stride, known: true, bytes });
             }
         };
         tokio::select! {
