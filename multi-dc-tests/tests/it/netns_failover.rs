@@ -39,7 +39,7 @@ fn a_relay_that_stops_is_replaced_within_two_seconds() -> anyhow::Result<()> {
 }
 
 /// Long enough for the relay to leave in the middle.
-const BULK: u64 = 150_000_000;
+const BULK: u64 = 500_000_000;
 
 #[test]
 fn a_tcp_stream_survives_the_loss_of_its_relay() -> anyhow::Result<()> {

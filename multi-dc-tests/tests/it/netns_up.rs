@@ -11,6 +11,7 @@ fn up_verifies_all_pairs_and_down_leaves_nothing() -> anyhow::Result<()> {
     let said = fleet.provision(&["up", "--clouds", CLOUDS, "--yes"])?.expect_success()?;
     ensure!(said.stdout.contains("verified: all 12 pairs"), "{said}");
     eprintln!("up: {:?}", said.took);
+    shows_settled_paths(&said)?;
     fleet.explain(is_as_documented)?;
 
     let again = fleet.provision(&["up", "--clouds", CLOUDS, "--yes"])?.expect_success()?;
@@ -22,6 +23,21 @@ fn up_verifies_all_pairs_and_down_leaves_nothing() -> anyhow::Result<()> {
     ensure!(bare.stdout.lines().any(|line| line.contains("0 to change")), "{bare}");
 
     fleet.down()
+}
+
+/// What `up` itself prints: only aws and gcp reach each other by a relay, and what passes is known.
+fn shows_settled_paths(said: &Run) -> anyhow::Result<()> {
+    for (from, to) in ordered_pairs(&HOSTS) {
+        let line = said.stdout.lines().find(|line| {
+            let mut words = line.split_whitespace();
+            (words.next(), words.next()) == (Some(from), Some(to))
+        });
+        let words: Vec<&str> = line.unwrap_or_default().split_whitespace().collect();
+        let relayed = !from.starts_with("onprem") && !to.starts_with("onprem");
+        let way = if relayed { "relay" } else { "direct" };
+        ensure!(words.get(2) == Some(&way) && words.contains(&"1376"), "{from} → {to}: {said}");
+    }
+    Ok(())
 }
 
 fn is_as_documented(fleet: &Fleet) -> anyhow::Result<()> {
