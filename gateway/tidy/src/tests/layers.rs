@@ -141,3 +141,39 @@ fn every_crate_follows_the_house_settings() {
     }
     assert_none("a manifest differs from the house settings", findings);
 }
+
+/// What nobody names is compiled for nothing, and its arrow says what is not so.
+#[test]
+fn every_declared_dependency_is_used() {
+    let metadata = metadata();
+    let mut findings = Vec::new();
+    for package in members(&metadata) {
+        let folder = package.manifest_path.parent().unwrap();
+        let mut text = String::new();
+        read_sources(folder.as_std_path(), &mut text);
+        for dependency in package.dependencies.iter().filter(|d| d.kind != DependencyKind::Build) {
+            let name = dependency.rename.as_ref().unwrap_or(&dependency.name).replace('-', "_");
+            let named = text.match_indices(&name).any(|(at, _)| {
+                let part = |c: Option<char>| c.is_some_and(|c| c.is_alphanumeric() || c == '_');
+                !part(text[..at].chars().next_back()) && !part(text[at + name.len()..].chars().next())
+            });
+            if !named {
+                findings.push(format!("{} declares {} and never names it", package.name, dependency.name));
+            }
+        }
+    }
+    assert_none("unused dependencies", findings);
+}
+
+/// All Rust text below a folder, without crates inside it.
+fn read_sources(folder: &std::path::Path, text: &mut String) {
+    for entry in std::fs::read_dir(folder).unwrap().map(Result::unwrap) {
+        let (path, name) = (entry.path(), entry.file_name());
+        let inner = path.join("Cargo.toml").exists() || name == "target";
+        if entry.file_type().unwrap().is_dir() && !inner {
+            read_sources(&path, text);
+        } else if path.extension().is_some_and(|e| e == "rs") {
+            text.push_str(&std::fs::read_to_string(&path).unwrap());
+        }
+    }
+}
