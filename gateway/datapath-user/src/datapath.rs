@@ -4,8 +4,6 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
 use std::net::UdpSocket;
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -22,6 +20,7 @@ use crate::shared::Shared;
 use crate::snapshot::Snapshot;
 use crate::socket::Port;
 use crate::status::{Status, status};
+use crate::supervise::supervise;
 use crate::tap::Tap;
 use crate::timers::Timers;
 use crate::worker::Worker;
@@ -71,6 +70,8 @@ pub struct Parts {
     pub control: Box<dyn Fn(Train<'_>) + Send + Sync>,
     /// Takes what the probes find; called by workers, must not block nor call back.
     pub report: Box<dyn Fn(PathReport) + Send + Sync>,
+    /// Told when a thread has ended by an error; the datapath is of no use then. Must not block nor call back.
+    pub ended: Box<dyn Fn(io::Error) + Send + Sync>,
 }
 
 /// How many workers suit this machine: one up to two processors, then one less than there are, at most eight.
@@ -98,13 +99,13 @@ struct Control {
 impl Datapath {
     /// Starts one worker for each socket, and the timers thread.
     pub fn start(config: Config, parts: Parts) -> Result<Datapath, DatapathError> {
-        let Parts { tap, sockets, switch, control, report } = parts;
+        let Parts { tap, sockets, switch, control, report, ended } = parts;
         if tap.queues() != sockets.len() || sockets.is_empty() {
             return Err(DatapathError::Workers { queues: tap.queues(), sockets: sockets.len() });
         }
         let threads = |source: io::Error| DatapathError::Threads { source };
         let keys = Keys::new(config.wireguard_key, config.psk, config.mtu);
-        let shared = Arc::new(Shared::new(keys, switch, control, report).map_err(threads)?);
+        let shared = Arc::new(Shared::new(keys, switch, control, report, ended).map_err(threads)?);
         let ports: Vec<Port> =
             sockets.into_iter().map(Port::new).collect::<io::Result<_>>().map_err(threads)?;
         let first = ports.first().expect("checked above that there is a socket");
@@ -173,26 +174,10 @@ impl Datapath {
     fn spawn(
         &mut self,
         name: String,
-        mut drive: impl FnMut() -> io::Result<()> + Send + 'static,
+        drive: impl FnMut() -> io::Result<()> + Send + 'static,
     ) -> io::Result<()> {
         let (label, shared) = (name.clone(), self.shared.clone());
-        let run = move || {
-            // A panic is our fault and costs the packets in hand, never the threads (invariant: remote input does not
-            // end the gateway). What it leaves behind are buffers that the next packet overwrites.
-            loop {
-                match catch_unwind(AssertUnwindSafe(&mut drive)) {
-                    Ok(Ok(())) => break,
-                    Ok(Err(error)) => {
-                        tracing::error!(thread = label, %error, "a datapath thread has ended");
-                        break;
-                    }
-                    Err(_) => {
-                        shared.panics.fetch_add(1, Ordering::Relaxed);
-                        tracing::error!(thread = label, "a datapath thread panicked and goes on");
-                    }
-                }
-            }
-        };
+        let run = move || supervise(&label, &shared, drive);
         self.threads.push(std::thread::Builder::new().name(name).spawn(run)?);
         Ok(())
     }

@@ -14,6 +14,7 @@
 #![expect(clippy::disallowed_methods, reason = "shell: clock, sockets, threads and the TAP device")]
 
 mod datapath;
+mod supervise;
 mod worker;
 
 mod content;

@@ -26,6 +26,7 @@ pub(crate) struct Shared {
     pub(crate) switch: Arc<Switch>,
     pub(crate) control: Box<dyn Fn(Train<'_>) + Send + Sync>,
     pub(crate) report: Box<dyn Fn(PathReport) + Send + Sync>,
+    pub(crate) ended: Box<dyn Fn(std::io::Error) + Send + Sync>,
     pub(crate) clock: Clock,
     /// The one real limiter, in front of all sessions.
     pub(crate) limiter: RateLimiter,
@@ -46,6 +47,7 @@ impl Shared {
         switch: Arc<Switch>,
         control: Box<dyn Fn(Train<'_>) + Send + Sync>,
         report: Box<dyn Fn(PathReport) + Send + Sync>,
+        ended: Box<dyn Fn(std::io::Error) + Send + Sync>,
     ) -> std::io::Result<Shared> {
         let event = || EventFd::from_flags(EfdFlags::EFD_NONBLOCK | EfdFlags::EFD_CLOEXEC);
         Ok(Shared {
@@ -55,6 +57,7 @@ impl Shared {
             switch,
             control,
             report,
+            ended,
             clock: Clock::start(),
             identifier: OsRng.try_next_u32().unwrap_or_default() as u16,
             stop: event()?,

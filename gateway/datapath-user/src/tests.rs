@@ -10,6 +10,7 @@ mod netns;
 mod node;
 mod probes;
 mod snapshot;
+mod supervise;
 mod topology;
 mod train;
 

@@ -59,16 +59,18 @@ pub(crate) async fn run(config: Config) -> anyhow::Result<()> {
     }));
     notify::notify("READY=1");
     tracing::info!(peer = %node.local, network = %node.config.network, port = node.config.port, "the gateway is ready");
-    let waiting = node.drive(&mut inbox).await?;
+    let outcome = node.drive(&mut inbox).await;
     notify::notify("STOPPING=1");
     tracing::info!("the gateway stops");
     node.stop().await;
-    if let Some(reply) = waiting {
-        let _ = reply.send(Ok(()));
-    }
+    let outcome = outcome.map(|waiting| {
+        if let Some(reply) = waiting {
+            let _ = reply.send(Ok(()));
+        }
+    });
     let _ = stop.send(true);
     let _ = tokio::time::timeout(LEAVE_WITHIN, server).await;
-    Ok(())
+    outcome
 }
 
 /// Opens the API's socket; who is in the way is the first thing an operator asks.
@@ -92,6 +94,8 @@ struct Node {
     peering: Peering,
     events: mpsc::Receiver<weave_peering::Event>,
     datapath: Datapath,
+    /// Why a data thread has ended.
+    ended: mpsc::Receiver<std::io::Error>,
     echo: Echo,
     /// Answers echoes, and tells the mesh of new addresses.
     helpers: [tokio::task::JoinHandle<()>; 2],
@@ -121,12 +125,15 @@ impl Node {
         let switch =
             Arc::new(Switch::new(weave_switch::Config { seed: rand::random(), ..Default::default() }));
         let reports = peering.clone();
+        let (end, ended) = mpsc::channel(1);
         let parts = weave_datapath_user::Parts {
             tap,
             sockets,
             switch: Arc::clone(&switch),
             control: Box::new(move |train| port.deliver(train)),
             report: Box::new(move |report: PathReport| reports.report(report)),
+            // One is enough to know.
+            ended: Box::new(move |error| drop(end.try_send(error))),
         };
         let datapath_config =
             weave_datapath_user::Config { local, wireguard_key: key, psk, mtu, tap: TAP.to_owned() };
@@ -136,7 +143,7 @@ impl Node {
         let addresses =
             tokio::spawn(follow_addresses(config.clone(), Arc::clone(&host), peering.clone(), endpoints));
         let helpers = [echoes, addresses];
-        Ok(Node { config, local, store, host, switch, peering, events, datapath, echo, helpers, mtu })
+        Ok(Node { config, local, store, host, switch, peering, events, datapath, ended, echo, helpers, mtu })
     }
 
     /// Joins the parts until the end; returns who waits to hear of it.
@@ -149,6 +156,9 @@ impl Node {
                     Some(event) => self.handle_event(event),
                     None => anyhow::bail!("the control side ended by itself; please report this"),
                 },
+                Some(error) = self.ended.recv() => {
+                    return Err(anyhow::Error::from(error).context("the data path has ended; start the gateway again"));
+                }
                 command = inbox.recv() => match command {
                     Some(Command::Stop(reply)) => return Ok(Some(reply)),
                     Some(command) => self.handle_command(command),

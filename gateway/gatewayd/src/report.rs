@@ -239,6 +239,7 @@ impl Reporter {
             ("switch address refused", counters.refused),
             ("control message refused", control.messages_refused),
             ("control handshake refused", control.handshakes_refused),
+            ("datapath panics", self.datapath.panics),
         ];
         let datapath = self.datapath.drops.iter().map(|(reason, count)| (reason.reason().to_owned(), *count));
         switch

@@ -60,6 +60,7 @@ impl Node {
                 let reports = reports.clone();
                 move |report| reports.lock().unwrap().push(report)
             }),
+            ended: Box::new(|error| panic!("a thread has ended: {error}")),
         };
         let config = Config {
             local: name(number),

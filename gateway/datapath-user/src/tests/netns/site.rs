@@ -134,6 +134,7 @@ impl Site {
             switch: Arc::new(Switch::new(weave_switch::Config::default())),
             control: Box::new(|_| {}),
             report: Box::new(|_| {}),
+            ended: Box::new(|error| panic!("a thread has ended: {error}")),
         };
         self.datapath = Some(Datapath::start(config, parts).unwrap());
     }
