@@ -29,9 +29,9 @@ pub(crate) fn run(privileged: bool) -> anyhow::Result<()> {
         ]);
         command
     };
-    step::run("tests", &mut tests("default"))?;
+    let mut passed = step::run_tests("tests", &mut tests("default"))?;
     if privileged {
-        step::run("namespace tests", &mut tests("netns"))?;
+        passed += step::run_tests("namespace tests", &mut tests("netns"))?;
     }
     step::run(
         "clippy",
@@ -43,7 +43,7 @@ pub(crate) fn run(privileged: bool) -> anyhow::Result<()> {
             .args(["doc", "--locked", "--workspace", "--no-deps"])
             .env("RUSTDOCFLAGS", "-D warnings"),
     )?;
-    eprintln!("── all passed");
+    println!("{passed} passed, 0 failed");
     Ok(())
 }
 
