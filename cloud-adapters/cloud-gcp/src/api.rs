@@ -160,7 +160,10 @@ fn ended(method: &'static str, stage: Stage, operation: Operation) -> Answer<()>
 
 /// What went wrong with a call, without the SDK's types.
 fn failure(method: &'static str, error: &Error) -> Failure {
-    let stage = if error.is_authentication() || causes(error).any(|cause| cause.is::<CredentialsError>()) {
+    let token = causes(error).find_map(|cause| cause.downcast_ref::<CredentialsError>());
+    let stage = if token.is_some_and(CredentialsError::is_transient) {
+        Stage::Unreachable
+    } else if error.is_authentication() || token.is_some() {
         Stage::Unauthenticated
     } else if error.is_binding() || error.is_serialization() {
         Stage::Unsent
@@ -186,9 +189,15 @@ fn late(method: &'static str, stage: Stage, limit: Duration) -> Failure {
     Failure { method, stage, message, ..Failure::default() }
 }
 
-/// An error and its causes on one line.
+/// An error and the first of its causes, on one line; those between repeat each other, and the URL says nothing new.
 fn chain(error: &(dyn std::error::Error + 'static)) -> String {
-    causes(error).map(ToString::to_string).collect::<Vec<_>>().join(": ")
+    let texts: Vec<String> = causes(error).map(ToString::to_string).collect();
+    let (Some(outer), Some(inner)) = (texts.first(), texts.last()) else { return String::new() };
+    let outer = match outer.split_once(" for url (") {
+        Some((before, behind)) => format!("{before}{}", behind.split_once(')').unwrap_or_default().1),
+        None => outer.clone(),
+    };
+    if outer.contains(inner.as_str()) { outer } else { format!("{outer}: {inner}") }
 }
 
 fn causes<'a>(
