@@ -60,11 +60,14 @@ impl Gcp {
     /// Deletes instances and waits until they are gone: only then is what they use free.
     pub(crate) async fn end_instances(&self, what: &str, only: &[(&str, &str)]) -> Result<(), ProviderError> {
         let look = async || self.api.instances(only).await.map_err(|failure| failure.about(what));
-        for seen in look().await? {
+        let there = look().await?;
+        for seen in &there {
             self.remove(what, async || self.api.delete_instance(&seen.zone, &seen.name).await).await?;
         }
         self.until(self.tuning.instance, &format!("the end of {what}"), async || {
-            Ok(look().await?.is_empty().then_some(()))
+            // One that was made since is another's business.
+            let left = look().await?.iter().any(|seen| there.iter().any(|other| other.id == seen.id));
+            Ok((!left).then_some(()))
         })
         .await
     }

@@ -140,6 +140,8 @@ pub(crate) fn own_block(index: u8) -> String {
 /// An instance as Compute Engine shows it.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct Seen {
+    /// Never given twice, as names are.
+    pub(crate) id: u64,
     pub(crate) name: String,
     pub(crate) zone: String,
     pub(crate) status: String,

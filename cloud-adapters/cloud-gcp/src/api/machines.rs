@@ -196,6 +196,7 @@ fn seen(item: model::Instance) -> Seen {
     let outside = interface.access_configs.into_iter().find_map(|config| config.nat_ip);
     let address = |text: Option<String>| text.and_then(|text| text.parse().ok());
     Seen {
+        id: item.id.unwrap_or_default(),
         name: item.name.unwrap_or_default(),
         zone: last(&item.zone.unwrap_or_default()).to_owned(),
         status: item.status.as_ref().and_then(|status| status.name()).unwrap_or_default().to_owned(),
