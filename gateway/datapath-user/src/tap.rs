@@ -14,6 +14,7 @@ use crate::error::DatapathError;
 
 /// linux/if_tun.h.
 const TUNSETIFF: libc::c_ulong = 0x4004_54ca;
+const TUNGETIFF: libc::c_ulong = 0x8004_54d2;
 const TUNSETPERSIST: libc::c_ulong = 0x4004_54cb;
 const TUNSETOFFLOAD: libc::c_ulong = 0x4004_54d0;
 const TUNSETVNETHDRSZ: libc::c_ulong = 0x4004_54d8;
@@ -88,6 +89,16 @@ impl TapQueue {
     pub(crate) fn read(&self, buffer: &mut [u8]) -> Option<usize> {
         // Errors other than "nothing there" happen while the interface is down; poll tells when that is over.
         (&self.file).read(buffer).ok().filter(|n| *n > Offload::LENGTH)
+    }
+
+    /// Whether somebody has deleted the device: this queue will never carry a frame again.
+    pub(crate) fn gone(&self) -> bool {
+        // SAFETY: all zeroes are a valid `ifreq`.
+        let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+        // SAFETY: TUNGETIFF writes one `ifreq`, which outlives the call.
+        let told = check(unsafe { libc::ioctl(self.file.as_raw_fd(), TUNGETIFF as _, &mut request) });
+        // Other errors are those of descriptors that are no TAP's.
+        told.is_err_and(|error| error.raw_os_error() == Some(libc::EBADFD))
     }
 
     /// Writes one frame; `false` when the kernel did not take it.

@@ -23,7 +23,7 @@ use crate::tap::TapQueue;
 const BUDGET: usize = 8;
 /// The longest train the kernel joins.
 const TRAIN: usize = 65_536;
-/// How long a TAP that reports an error is left alone: it has been deleted or is being replaced.
+/// How long a TAP that reports an error is left alone: it is down or being replaced.
 const PAUSE: Duration = Duration::from_secs(1);
 
 /// The state of one worker.
@@ -86,6 +86,9 @@ impl Worker {
         let events = |at: usize| fds[at].revents().unwrap_or(PollFlags::empty());
         let (tap, udp) = (events(2), events(1));
         if tap.intersects(PollFlags::POLLERR | PollFlags::POLLHUP | PollFlags::POLLNVAL) {
+            if self.queue.gone() {
+                return Err(io::Error::other("somebody has deleted the TAP device"));
+            }
             self.paused_until = Some(self.shared.clock.now().instant + PAUSE);
         }
         Ok((tap.contains(PollFlags::POLLIN), !udp.is_empty()))

@@ -11,7 +11,7 @@
 
 use std::collections::HashMap;
 use std::io;
-use std::os::fd::{AsRawFd as _, OwnedFd};
+use std::os::fd::AsRawFd as _;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -60,6 +60,13 @@ impl Echo {
         let echo = Echo { socket: Arc::new(socket), own, waiting: Arc::default() };
         let task = tokio::spawn(echo.clone().answer());
         Ok((echo, task))
+    }
+
+    /// Follows a bridge that was made anew: the socket is bound to the number of the one that is gone.
+    pub(crate) fn rebind(&self, bridge: &str) -> io::Result<()> {
+        bind(self.socket.get_ref(), bridge)?;
+        // What became of the old one is no news any more.
+        self.socket.get_ref().take_error().map(drop)
     }
 
     /// Sends `count` frames to `to`, one after another, short ones and ones of `mtu` in turn.
@@ -156,6 +163,11 @@ impl Echo {
 /// A raw packet socket for our EtherType, bound to the bridge.
 fn open(bridge: &str) -> io::Result<Socket> {
     let socket = Socket::new(Domain::PACKET, Type::RAW.nonblocking().cloexec(), None)?;
+    bind(&socket, bridge)?;
+    Ok(socket)
+}
+
+fn bind(socket: &Socket, bridge: &str) -> io::Result<()> {
     let index = nix::net::if_::if_nametoindex(bridge)?;
     // SAFETY: an all-zero sockaddr_ll is a valid value of this plain C struct.
     let mut address: libc::sockaddr_ll = unsafe { std::mem::zeroed() };
@@ -165,7 +177,7 @@ fn open(bridge: &str) -> io::Result<Socket> {
     let length = size_of::<libc::sockaddr_ll>() as libc::socklen_t;
     // SAFETY: the pointer is to a live sockaddr_ll of the length given, and the descriptor is the socket's own.
     let bound = unsafe { libc::bind(socket.as_raw_fd(), (&raw const address).cast(), length) };
-    if bound == 0 { Ok(Socket::from(OwnedFd::from(socket))) } else { Err(io::Error::last_os_error()) }
+    if bound == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
 /// A request or reply.

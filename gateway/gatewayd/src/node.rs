@@ -16,7 +16,7 @@ use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use weave_datapath_user::{Datapath, Tap};
-use weave_hostnet::{Bridge, Host, HostError};
+use weave_hostnet::{Bridge, Change, Host, HostError};
 use weave_http_api::{Command, Refused, Reply};
 use weave_mesh::Remembered;
 use weave_model::{Cidr, Forwarding, PathReport, PeerName, Target};
@@ -41,6 +41,8 @@ const DEFAULT_MTU: u16 = 1376;
 const OVERHEAD: u32 = 124;
 const OVERHEAD_V6: u32 = 144;
 
+/// How often the bridge is compared with what it should be.
+const SWITCH_EVERY: Duration = Duration::from_secs(15);
 /// How often the host's addresses are compared with those we tell others.
 const ADDRESSES_EVERY: Duration = Duration::from_secs(15);
 /// What withdrawing from the network may take.
@@ -97,8 +99,8 @@ struct Node {
     /// Why a data thread has ended.
     ended: mpsc::Receiver<std::io::Error>,
     echo: Echo,
-    /// Answers echoes, and tells the mesh of new addresses.
-    helpers: [tokio::task::JoinHandle<()>; 2],
+    /// Answers echoes, tells the mesh of new addresses, and mends the bridge.
+    helpers: [tokio::task::JoinHandle<()>; 3],
     mtu: u16,
 }
 
@@ -112,7 +114,8 @@ impl Node {
         let workers = weave_datapath_user::default_workers();
         let sockets = weave_datapath_user::bind(config.port, workers)?;
         let mtu = overlay_mtu(&config, &host).await?;
-        let tap = open_switch(&config, &host, local, mtu, workers).await?;
+        let bridge = Bridge { name: config.bridge.clone(), mac: local.to_mac(), mtu };
+        let tap = open_switch(&host, &bridge, workers).await?;
 
         let memory = store.memory()?;
         let endpoints = endpoints(&config, &host).await?;
@@ -142,7 +145,8 @@ impl Node {
         let host = Arc::new(host);
         let addresses =
             tokio::spawn(follow_addresses(config.clone(), Arc::clone(&host), peering.clone(), endpoints));
-        let helpers = [echoes, addresses];
+        let switching = tokio::spawn(keep_switch(Arc::clone(&host), bridge, echo.clone()));
+        let helpers = [echoes, addresses, switching];
         Ok(Node { config, local, store, host, switch, peering, events, datapath, ended, echo, helpers, mtu })
     }
 
@@ -255,27 +259,48 @@ impl Node {
 }
 
 /// Opens the TAP and puts it into the bridge; takes back what it made when it fails half-way.
-async fn open_switch(
-    config: &Config,
-    host: &Host,
-    local: PeerName,
-    mtu: u16,
-    workers: usize,
-) -> anyhow::Result<Tap> {
+async fn open_switch(host: &Host, bridge: &Bridge, workers: usize) -> anyhow::Result<Tap> {
     let there_before = nix::net::if_::if_nametoindex(TAP).is_ok();
     let tap = Tap::open(TAP, workers)?;
-    let bridge = Bridge { name: config.bridge.clone(), mac: local.to_mac(), mtu };
-    let joined = async {
-        host.ensure_bridge(&bridge).await?;
-        host.ensure_port(&config.bridge, TAP, mtu).await
-    };
-    if let Err(error) = joined.await {
+    if let Err(error) = join_switch(host, bridge).await {
         if !there_before {
             let _ = host.remove_interface(TAP).await;
         }
         return Err(error.into());
     }
     Ok(tap)
+}
+
+/// Makes the bridge as it should be, with the TAP and the containers that lost it; says whether anything was amiss.
+async fn join_switch(host: &Host, bridge: &Bridge) -> Result<Change, HostError> {
+    let made = host.ensure_bridge(bridge).await?;
+    let joined = host.ensure_port(&bridge.name, TAP, bridge.mtu).await?;
+    let adopted = host.adopt_ports(&bridge.name).await?;
+    Ok(if [made, joined, adopted].contains(&Change::Changed) { Change::Changed } else { Change::Unchanged })
+}
+
+/// Mends what others did to the bridge, as long as the gateway runs.
+///
+/// A TAP that is gone is not mended here: its data thread ends the gateway.
+async fn keep_switch(host: Arc<Host>, bridge: Bridge, echo: Echo) {
+    loop {
+        tokio::time::sleep(SWITCH_EVERY).await;
+        let there_before = nix::net::if_::if_nametoindex(bridge.name.as_str()).is_ok();
+        match join_switch(&host, &bridge).await {
+            Ok(Change::Unchanged) => continue,
+            Ok(Change::Changed) if there_before => {
+                tracing::warn!(bridge = bridge.name, "the bridge had been changed and was mended")
+            }
+            Ok(Change::Changed) => tracing::warn!(
+                bridge = bridge.name,
+                "the bridge had been deleted and was made anew; expose its addresses again"
+            ),
+            Err(error) => tracing::warn!(bridge = bridge.name, %error, "the bridge cannot be mended"),
+        }
+        if let Err(error) = echo.rebind(&bridge.name) {
+            tracing::warn!(bridge = bridge.name, %error, "`weave ping` does not work");
+        }
+    }
 }
 
 /// What the operator said, else the default, or what the smallest underlay leaves.

@@ -116,6 +116,21 @@ impl Host {
         Ok(change)
     }
 
+    /// Makes the host ends of containers that lost their bridge ports of this one; says whether there were any.
+    pub async fn adopt_ports(&self, bridge: &str) -> Result<Change, HostError> {
+        let _changing = self.changing.lock().await;
+        let bridge = self.our_bridge(bridge).await?;
+        let mut change = Change::Unchanged;
+        let action = format!("give containers back to '{}'", bridge.name);
+        for link in self.netlink.links().await? {
+            if link.is_veth() && link.is_ours() && is_host_end(&link) && link.master.is_none() {
+                let wanted = Wanted { master: Some(bridge.index), up: true, ..Wanted::default() };
+                change.add(self.netlink.ensure_link(&action, &link, &wanted).await?);
+            }
+        }
+        Ok(change)
+    }
+
     /// Gives the bridge itself an address, through which the host takes part.
     pub async fn expose(&self, bridge: &str, address: Cidr) -> Result<Change, HostError> {
         let _changing = self.changing.lock().await;
