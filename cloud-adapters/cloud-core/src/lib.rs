@@ -4,12 +4,14 @@
 //! what exists, opens a byte stream to a host's port and makes hosts go away.
 
 mod cloud;
+mod cloud_init;
 mod contract;
 mod error;
 mod fake;
 mod values;
 
 pub use cloud::{Cloud, Stream};
+pub use cloud_init::{base64, user_data};
 pub use contract::check_contract;
 pub use error::ProviderError;
 pub use fake::Fake;
