@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, bail};
 use figment::Figment;
 use figment::providers::{Format as _, Serialized, Toml};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use weave_model::{NetworkName, PeerName, Target};
 
 /// A setting as the file or a flag says it; absent is "not said".
@@ -82,9 +82,29 @@ pub(crate) struct FileConfig {
 }
 
 /// A password; shows itself as `***`.
-#[derive(Clone, Serialize, Deserialize, PartialEq, Eq)]
+#[derive(Clone, Serialize, PartialEq, Eq)]
 #[serde(transparent)]
 pub(crate) struct Password(String);
+
+impl<'de> Deserialize<'de> for Password {
+    /// By hand: the error that serde writes for a value of another type shows the value.
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Password, D::Error> {
+        match Secret::deserialize(deserializer) {
+            Ok(Secret::Text(text)) => Ok(Password(text)),
+            Ok(Secret::Other(_)) | Err(_) => {
+                Err(serde::de::Error::custom("a password is text: put it between quotation marks"))
+            }
+        }
+    }
+}
+
+/// What stands where a password belongs.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Secret {
+    Text(String),
+    Other(serde::de::IgnoredAny),
+}
 
 impl Password {
     /// The text, for the one place that derives the network from it.
@@ -154,6 +174,7 @@ impl Config {
         let merged: FileConfig = figment
             .merge(Serialized::defaults(flags))
             .extract()
+            .map_err(|error| anyhow::anyhow!("{}", without_excerpt(&error.to_string())))
             .context("the configuration cannot be used")?;
         Config::check(merged).map_err(|mistakes| {
             anyhow::anyhow!("{}", mistakes.join("\n")).context(match file {
@@ -226,6 +247,13 @@ impl Config {
             _ => Err(mistakes),
         }
     }
+}
+
+/// An error of the parser without the line of the file that it shows: that may be the password's. Its number stays.
+fn without_excerpt(error: &str) -> String {
+    let is_excerpt =
+        |line: &&str| line.trim_start_matches(|c: char| c == ' ' || c.is_ascii_digit()).starts_with('|');
+    error.lines().filter(|line| !is_excerpt(line)).collect::<Vec<_>>().join("\n")
 }
 
 /// The daemon leaves the folder it was started in.

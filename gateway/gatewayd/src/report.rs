@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use weave_api::{
     BroadcastRoute, Connection, ConnectionState, Mac, Path, PathKind, Peer, PeerConnection, Process, Report,
-    Router, Session, UnicastRoute,
+    Router, Session, UnicastRoute, VersionCheck,
 };
 use weave_hostnet::Host;
 use weave_http_api::Refused;
@@ -44,6 +44,7 @@ impl Reporter {
         Ok(Report {
             ready: true,
             version: crate::VERSION.to_owned(),
+            version_check: VersionCheck::default(),
             process: Process { pid: std::process::id(), supervised: notify::supervised() },
             router: Router {
                 protocol: "weave".to_owned(),
@@ -70,6 +71,7 @@ impl Reporter {
                     .map(|c| self.connection(c, &names))
                     .chain(mesh.refusals.iter().filter(|r| r.at.elapsed() < REFUSALS_FOR).map(refusal))
                     .collect(),
+                termination_count: mesh.counters.links_down,
                 targets: mesh.targets.iter().map(ToString::to_string).collect(),
                 paths: self.paths(&mesh.records, &mesh.connections, routes, &names),
                 macs: self.macs(routes, &names),

@@ -50,6 +50,33 @@ fn passwords_do_not_show() {
 }
 
 #[test]
+fn a_password_that_is_no_text_does_not_show_either() {
+    for (value, secret) in [
+        ("12345678901234", "12345678901234"),
+        ("-7345678901234", "7345678901234"),
+        ("1234567.5", "1234567"),
+        ("true", "true"),
+        ("1979-05-27", "1979"),
+        ("[\"wfvAwt7sj\"]", "wfvA"),
+        ("{ a = \"wfvAwt7sj\" }", "wfvA"),
+    ] {
+        let error = load(&format!("password = {value}\n"), &FileConfig::default()).unwrap_err();
+        assert!(!error.contains(secret), "{error}");
+        assert!(error.contains("a password is text: put it between quotation marks"), "{error}");
+        assert!(error.contains("password"), "{error}");
+    }
+}
+
+#[test]
+fn a_line_of_the_file_that_cannot_be_read_does_not_show() {
+    for text in ["password = wfvAwt7sj\n", "password = \"wfvAwt7sj\n", "port = 1\npassword: wfvAwt7sj\n"] {
+        let error = load(text, &FileConfig::default()).unwrap_err();
+        assert!(!error.contains("wfvA"), "{error}");
+        assert!(error.contains(&format!("line {}", text.lines().count())), "{error}");
+    }
+}
+
+#[test]
 fn the_daemon_is_not_given_the_password_where_everybody_can_read_it() {
     let check = |words: &str, expected: &str| {
         let daemon = cli::daemon_words(words.split(' ').map(Into::into));

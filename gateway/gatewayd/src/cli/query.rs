@@ -34,10 +34,7 @@ pub(super) fn report(format: Option<&str>) -> anyhow::Result<ExitCode> {
         Some(format) => {
             println!("{}", client(PATIENCE).text(&format!("/report?format={}", percent(format)))?)
         }
-        None => {
-            let report: serde_json::Value = client(PATIENCE).value("/report")?;
-            println!("{}", serde_json::to_string_pretty(&report)?);
-        }
+        None => println!("{}", client(PATIENCE).text("/report")?),
     }
     Ok(ExitCode::SUCCESS)
 }
