@@ -13,7 +13,7 @@ pub use client::{Client, ClientError};
 pub use ping::{PathKind, PingReport, Version};
 pub use report::{
     BroadcastRoute, Connection, ConnectionState, Mac, Path, Peer, PeerConnection, Process, Report, Router,
-    Session, UnicastRoute,
+    Session, UnicastRoute, VersionCheck,
 };
 pub use text::{Section, UnknownSection};
 

@@ -18,10 +18,26 @@ pub struct Report {
     pub ready: bool,
     /// The program's version.
     pub version: String,
+    /// Whether a newer version is known: nobody is ever asked, so `Enabled` is false.
+    pub version_check: VersionCheck,
     /// The process that answers.
     pub process: Process,
     /// The switch and the mesh.
     pub router: Router,
+}
+
+/// What is known of newer versions, as the original told it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+pub struct VersionCheck {
+    /// Whether newer versions are looked for.
+    pub enabled: bool,
+    /// Whether the last look succeeded.
+    pub success: bool,
+    /// A newer version; empty when none is known.
+    pub new_version: String,
+    /// When the next look is due; empty when none is.
+    pub next_check_at: String,
 }
 
 /// The daemon's process.
@@ -78,6 +94,8 @@ pub struct Router {
     pub broadcast_routes: Vec<BroadcastRoute>,
     /// Links, dials and failed targets.
     pub connections: Vec<Connection>,
+    /// Links that ended since the start.
+    pub termination_count: u64,
     /// What the operator asked to connect to.
     pub targets: Vec<String>,
     /// How frames reach every other peer.

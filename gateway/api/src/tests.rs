@@ -34,6 +34,7 @@ fn report() -> Report {
         ready: true,
         version: "0.1.0".to_owned(),
         process: Process { pid: 7, supervised: false },
+        version_check: VersionCheck::default(),
         router: Router {
             protocol: "weave".to_owned(),
             protocol_min_version: 1,
@@ -60,6 +61,7 @@ fn report() -> Report {
                 connection(ConnectionState::Established, "7a:9f:eb:b6:0c:6f(two)", &[("mtu", "1376")]),
                 connection(ConnectionState::Failed, "no answer, retry in 4s", &[]),
             ],
+            termination_count: 0,
             targets: vec!["192.0.2.2".to_owned()],
             paths: vec![Path {
                 peer: b.to_owned(),
@@ -125,6 +127,8 @@ fn sections_have_their_columns() {
 fn the_json_keeps_its_spelling() {
     let json = serde_json::to_value(report()).unwrap();
     assert_eq!(json["Router"]["NickName"], "one");
+    assert_eq!(json["VersionCheck"]["NextCheckAt"], "");
+    assert_eq!(json["Router"]["TerminationCount"], 0);
     assert_eq!(json["Router"]["Peers"][1]["ShortID"], 2);
     assert_eq!(json["Router"]["Connections"][0]["State"], "established");
     assert_eq!(serde_json::from_value::<Report>(json).unwrap(), report());

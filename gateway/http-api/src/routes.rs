@@ -9,7 +9,7 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{delete, get, post};
 use axum::{Json, Router};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize as _};
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot};
 use weave_api::{Report, Section};
@@ -103,8 +103,18 @@ async fn report(State(node): State<Node>, Query(query): Query<ReportQuery>) -> R
         Some(format) => template::render(&format, &report)
             .map_err(|e| bad_request(&e.to_string()))
             .map(|t| t.into_response()),
-        None => Ok(Json(report).into_response()),
+        None => Ok(([(header::CONTENT_TYPE, "application/json")], indented(&report)?).into_response()),
     }
+}
+
+/// JSON indented by four spaces, as the original's.
+fn indented(report: &Report) -> Result<Vec<u8>, Failure> {
+    let formatter = serde_json::ser::PrettyFormatter::with_indent(b"    ");
+    let mut text = Vec::new();
+    report
+        .serialize(&mut serde_json::Serializer::with_formatter(&mut text, formatter))
+        .map_err(|error| Failure(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))?;
+    Ok(text)
 }
 
 async fn prometheus(State(node): State<Node>) -> Result<Response, Failure> {
