@@ -259,7 +259,11 @@ fn initiator<'a>(
         Ok(Packet::HandshakeInit(init)) => {
             let half = parse_handshake_anon(&keys.private, &keys.public, &init)
                 .map_err(|_| DropReason::Handshake)?;
-            scene.snapshot.peer_of_key(&half.peer_static_public).ok_or(DropReason::UnknownKey)
+            let key = half.peer_static_public;
+            // Records are believed: a member may name the key of another as its own. It cannot begin a handshake with
+            // it, so where this one came from says whose it is.
+            let sender = sender(scene, source, relayed).filter(|peer| peer.session.key == key);
+            sender.or_else(|| scene.snapshot.peer_of_key(&key)).ok_or(DropReason::UnknownKey)
         }
         Err(TunnResult::WriteToNetwork(reply)) => {
             // Under load: the sender is to prove its address first. By relays it goes back the way our routes say.
@@ -274,14 +278,19 @@ fn initiator<'a>(
     }
 }
 
+/// The peer that a message seems to come from.
+fn sender<'a>(scene: &Scene<'a>, source: &Source<'_>, relayed: Option<ShortId>) -> Option<&'a Peer> {
+    match relayed {
+        Some(from) => scene.snapshot.peer(from),
+        None => source.adjacent.and_then(|adjacent| scene.snapshot.peer_of_index(adjacent.session.index)),
+    }
+}
+
 /// A peer seals for a session that we have lost or ended: begins a new one, so that it need not find out by silence.
 ///
 /// Anybody can cause this by a datagram, and gets one handshake on its own schedule, to the peer's place in the routes.
 fn revive(scene: &Scene<'_>, source: &Source<'_>, relayed: Option<ShortId>, out: &mut Outgoing) {
-    let peer = match relayed {
-        Some(from) => scene.snapshot.peer(from),
-        None => source.adjacent.and_then(|adjacent| scene.snapshot.peer_of_index(adjacent.session.index)),
-    };
+    let peer = sender(scene, source, relayed);
     let Some((peer, way)) = peer.and_then(|peer| Some((peer, scene.snapshot.way(peer)?))) else { return };
     let mut state = peer.session.lock();
     if !state.up && !state.handshake.wanted() && !state.responded {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, UdpSocket};
+use std::sync::Arc;
 use std::time::Duration;
 
 use boringtun::noise::{Tunn, TunnResult};
@@ -14,7 +15,7 @@ use weave_wire::Inner;
 
 use super::node::{Node, unicast};
 use super::topology::{Topology, private_key, public_key};
-use super::{id, wait_until};
+use super::{id, name, wait_until};
 use crate::DropReason;
 
 /// Peer 2, by hand: linked with the datapath of peer 1, which is linked with 3 as well.
@@ -191,4 +192,32 @@ fn link_control_of_strangers_is_told_from_that_of_neighbours() {
     wait_until("the stranger's", || *member.node.known.lock().unwrap() == [false]);
     member.socket.send(&[0x40; 900]).unwrap();
     wait_until("the neighbour's", || *member.node.known.lock().unwrap() == [false, true]);
+}
+
+#[test]
+fn who_names_the_key_of_another_does_not_get_its_handshakes() {
+    let node = Node::start(4, 0);
+    let socket = || UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let (thief, owner) = (socket(), socket());
+    owner.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+    owner.connect((Ipv4Addr::LOCALHOST, node.port)).unwrap();
+    let remotes = BTreeMap::from([(2, thief.local_addr().unwrap()), (3, owner.local_addr().unwrap())]);
+    let forwarding = Topology::new(&[(4, 2), (4, 3)]).forwarding(4, &remotes);
+    let mut forwarding = Arc::into_inner(forwarding).unwrap();
+    let mut routes = Arc::into_inner(forwarding.routes).unwrap();
+    routes.peers.get_mut(&name(2)).unwrap().wireguard_key = public_key(3);
+    forwarding.routes = Arc::new(routes);
+    node.datapath.as_ref().unwrap().publish(Arc::new(forwarding));
+    let (secret, peer) = (StaticSecret::from(private_key(3)), PublicKey::from(public_key(4)));
+    let mut tunn = Tunn::new(secret, peer, Some([9; 32]), None, 5, None);
+    let (mut datagram, mut out) = ([0; 2048], [0; 2048]);
+    let TunnResult::WriteToNetwork(initiation) = tunn.format_handshake_initiation(&mut out, false) else {
+        panic!("the first initiation is never refused");
+    };
+    owner.send(initiation).unwrap();
+    // Initiations of the datapath's own are left without an answer.
+    let response = std::iter::repeat_with(|| owner.recv(&mut datagram).map(|length| (datagram[0], length)));
+    let response =
+        response.take(20).map(|received| received.expect("a response")).find(|(kind, _)| *kind == 2);
+    assert!(response.is_some(), "the owner of the key gets the response");
 }
