@@ -4,10 +4,10 @@
 //! which ends with that work. Pool threads are reused and would stay behind in the wrong namespace.
 
 use std::fmt;
-use std::fs::File;
+use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::fd::AsFd;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
@@ -133,7 +133,8 @@ impl OpenNetns {
     }
 
     fn at(path: &Path) -> io::Result<OpenNetns> {
-        let file = File::open(path)?;
+        // Without waiting: what an operator names may be a pipe that nobody writes.
+        let file = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path)?;
         let meta = file.metadata()?;
         Ok(OpenNetns { identity: Identity { device: meta.dev(), inode: meta.ino() }, file })
     }

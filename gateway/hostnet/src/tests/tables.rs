@@ -54,6 +54,19 @@ fn what_names_no_namespace_is_refused_with_the_three_forms() {
 }
 
 #[test]
+fn a_pipe_is_no_namespace_and_is_not_waited_for() {
+    let folder = tempfile::tempdir().expect("made");
+    let path = folder.path().join("pipe");
+    nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).expect("made");
+    let (done, opened) = std::sync::mpsc::channel();
+    let netns = Netns::Path(path);
+    let named = netns.clone();
+    std::thread::spawn(move || done.send(named.open().map(drop)));
+    let opened = opened.recv_timeout(std::time::Duration::from_secs(5)).expect("it does not hang");
+    assert!(matches!(opened, Err(HostError::NoSuchNetns { netns: of }) if of == netns));
+}
+
+#[test]
 fn interface_names() {
     for good in ["weave", "vethwe-tap", "vethwepl1234567", "a", "x.y", "é"] {
         check_name(good).expect(good);
