@@ -125,6 +125,15 @@ fn a_peer_keeps_its_key_and_its_memory() {
 }
 
 #[test]
+fn a_key_that_others_may_read_is_noticed() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    for (mode, expected) in [(0o600, None), (0o400, None), (0o644, Some(0o644)), (0o620, Some(0o620))] {
+        std::fs::set_permissions(file.path(), std::os::unix::fs::PermissionsExt::from_mode(mode)).unwrap();
+        assert_eq!(membership::exposed(file.path()), expected, "{mode:o}");
+    }
+}
+
+#[test]
 fn a_password_makes_two_gateways_members_of_one_network() {
     let (one, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let config = load("password = \"wfvAwt7sj-9Xk2!pQzR4\"\n", &FileConfig::default()).unwrap();
