@@ -29,6 +29,9 @@ const MOST_VISITORS: usize = 256;
 /// How long a visitor may take to say what it wants.
 const PATIENCE: Duration = Duration::from_secs(5);
 
+/// How long no visitor is let in after one could not be: what is short is not there again at once.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
 /// The lab from inside.
 pub(crate) struct Control {
     folder: Folder,
@@ -58,7 +61,15 @@ pub(crate) fn run(folder: &Folder, topology: Topology, listener: &UnixListener) 
     control.apply_internet(&control.state())?;
     control.save(&control.state())?;
     loop {
-        let (stream, _) = listener.accept().map_err(Error::io("accepting on the lab's socket"))?;
+        let stream = match listener.accept() {
+            Ok((stream, _)) => stream,
+            // A visitor that left again, or no descriptor for it: neither is worth the lab.
+            Err(error) => {
+                eprintln!("accepting on the lab's socket: {error}");
+                thread::sleep(ACCEPT_PAUSE);
+                continue;
+            }
+        };
         // Each visitor's thread holds the controller once.
         if Arc::strong_count(&control) > MOST_VISITORS {
             continue;
