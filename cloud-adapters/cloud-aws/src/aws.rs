@@ -148,8 +148,9 @@ impl Cloud for Aws {
     }
 
     fn observe(&self) -> Result<Observed, ProviderError> {
-        self.runtime
-            .block_on(async { Ok(Observed { sites: self.sites().await?, hosts: self.hosts().await? }) })
+        self.runtime.block_on(async {
+            Ok(Observed { sites: self.sites().await?, hosts: self.hosts().await?, drifts: Vec::new() })
+        })
     }
 
     fn create_host(&self, spec: &HostSpec) -> Result<HostState, ProviderError> {

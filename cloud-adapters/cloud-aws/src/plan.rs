@@ -165,6 +165,7 @@ impl Seen {
                 .private
                 .map(|private| Addresses { private: private.into(), public: self.public.map(Into::into) }),
             phase: self.phase()?,
+            shows_user_data: false,
         })
     }
 

@@ -1,5 +1,6 @@
 //! The trait.
 
+use ipnet::IpNet;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::error::ProviderError;
@@ -22,6 +23,12 @@ pub trait Cloud: Send + Sync {
     /// Makes the network of a site exist.
     fn ensure_site(&self, site: &Site) -> Result<(), ProviderError>;
 
+    /// The address ranges in which hosts of a site stand, or would stand if it were made, as far as the cloud knows.
+    fn networks(&self, site: &Site) -> Result<Vec<IpNet>, ProviderError> {
+        let _ = site;
+        Ok(Vec::new())
+    }
+
     /// Tells what exists, whatever its phase.
     fn observe(&self) -> Result<Observed, ProviderError>;
 
@@ -31,8 +38,15 @@ pub trait Cloud: Send + Sync {
         Vec::new()
     }
 
-    /// Makes a host exist and returns it, running or still starting. Its site must exist.
+    /// Makes a host exist and returns it, running or still starting; starts one that is stopped. Its site must exist.
     fn create_host(&self, spec: &HostSpec) -> Result<HostState, ProviderError>;
+
+    /// Closes the way to the user-data of a running host, which every process there can read and which holds the
+    /// host's SSH key. Only after the first contact that the key proved: the host does not need it again.
+    fn hide_user_data(&self, host: &str) -> Result<(), ProviderError> {
+        let _ = host;
+        Ok(())
+    }
 
     /// Removes a host and all that belongs to it alone.
     fn destroy_host(&self, name: &str) -> Result<(), ProviderError>;

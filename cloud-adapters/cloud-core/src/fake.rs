@@ -72,6 +72,7 @@ impl Cloud for Fake {
         Ok(Observed {
             sites: state.sites.values().cloned().collect(),
             hosts: state.hosts.values().cloned().collect(),
+            drifts: Vec::new(),
         })
     }
 
@@ -88,6 +89,7 @@ impl Cloud for Fake {
                 public: Some(IpAddr::V4(Ipv4Addr::new(203, 0, 113, site.index * 10 + spec.index))),
             }),
             phase: Phase::Running,
+            shows_user_data: false,
         });
         if host.site != spec.site {
             return Err(ProviderError::Conflict(format!("host {}", spec.name)));

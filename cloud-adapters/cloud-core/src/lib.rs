@@ -15,7 +15,8 @@ pub use cloud_init::{base64, user_data};
 pub use contract::check_contract;
 pub use error::ProviderError;
 pub use fake::Fake;
-pub use values::{Addresses, HostSpec, HostState, Leftover, Observed, Obstacle, Phase, Secret, Site};
+pub use ipnet::IpNet;
+pub use values::{Addresses, Drift, HostSpec, HostState, Leftover, Observed, Obstacle, Phase, Secret, Site};
 
 #[cfg(test)]
 mod tests;

@@ -77,6 +77,8 @@ pub struct HostState {
     pub addresses: Option<Addresses>,
     /// Where it stands in its life.
     pub phase: Phase,
+    /// Whether every process on it can still read the user-data it started from, and in it the host's SSH key.
+    pub shows_user_data: bool,
 }
 
 /// Everything of the fleet that exists in one cloud.
@@ -86,6 +88,17 @@ pub struct Observed {
     pub sites: Vec<Site>,
     /// Hosts, sorted by name.
     pub hosts: Vec<HostState>,
+    /// What [`Cloud::ensure_site`](crate::Cloud::ensure_site) would put right in these sites.
+    pub drifts: Vec<Drift>,
+}
+
+/// Something of a site that is not as the fleet wants it, e.g. a firewall rule that lets another operator in.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Drift {
+    /// The site.
+    pub site: String,
+    /// What is other than wanted, e.g. `firewall rule weave-prod-aws-ssh lets in 198.51.100.7/32`.
+    pub what: String,
 }
 
 /// Something of the fleet that a sweep still found.

@@ -179,6 +179,7 @@ impl Seen {
                 .private
                 .map(|private| Addresses { private: private.into(), public: self.public.map(Into::into) }),
             phase,
+            shows_user_data: false,
         }
     }
 

@@ -65,6 +65,7 @@ impl Cloud for LabCloud {
         Ok(Observed {
             sites: status.sites.into_iter().map(site).collect(),
             hosts: status.hosts.into_iter().map(|(name, host)| state(name, host)).collect(),
+            drifts: Vec::new(),
         })
     }
 
@@ -118,5 +119,6 @@ fn state(name: String, host: HostStatus) -> HostState {
             netlab::Phase::Running => Phase::Running,
             netlab::Phase::Stopped => Phase::Stopped,
         },
+        shows_user_data: false,
     }
 }

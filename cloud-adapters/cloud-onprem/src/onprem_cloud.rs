@@ -67,14 +67,20 @@ impl OnpremCloud {
         let exists =
             |site: &Site| ensured.contains(&site.name) || hosts.iter().any(|host| host.site == site.name);
         let sites = self.contact.config.sites().into_iter().filter(exists).collect();
-        Observed { sites, hosts }
+        Observed { sites, hosts, drifts: Vec::new() }
     }
 
     fn state(&self, name: &str) -> HostState {
         let machine = &self.contact.config.machines[name];
         let private = machine.private.or_else(|| self.contact.told(name));
         let addresses = private.map(|private| Addresses { private, public: machine.public });
-        HostState { name: name.to_owned(), site: machine.site.clone(), addresses, phase: Phase::Running }
+        HostState {
+            name: name.to_owned(),
+            site: machine.site.clone(),
+            addresses,
+            phase: Phase::Running,
+            shows_user_data: false,
+        }
     }
 }
 

@@ -17,7 +17,7 @@ fn fleet() -> Fleet {
 }
 
 fn host_state(name: &str, site: &str, phase: Phase) -> HostState {
-    HostState { name: name.to_owned(), site: site.to_owned(), addresses: None, phase }
+    HostState { name: name.to_owned(), site: site.to_owned(), addresses: None, phase, shows_user_data: false }
 }
 
 fn files(fleet: &Fleet) -> BTreeMap<String, Vec<WantedFile>> {
@@ -49,7 +49,7 @@ fn settled(files: &[WantedFile]) -> Facts {
 fn everything_there(fleet: &Fleet) -> Observed {
     let hosts = fleet.hosts.iter().map(|host| host_state(&host.name, &host.site, Phase::Running)).collect();
     let facts = files(fleet).iter().map(|(name, files)| (name.clone(), settled(files))).collect();
-    Observed { cloud: cloud_core::Observed { sites: fleet.sites.clone(), hosts }, facts }
+    Observed { cloud: cloud_core::Observed { sites: fleet.sites.clone(), hosts, drifts: Vec::new() }, facts }
 }
 
 fn address(text: &str) -> IpAddr {

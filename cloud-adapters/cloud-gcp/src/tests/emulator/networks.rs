@@ -38,7 +38,10 @@ fn a_site_in_the_default_network_is_its_rules() {
     // More rules than one page has.
     let other = Site { name: "other".to_owned(), index: 2 };
     cloud.ensure_site(&other).unwrap();
-    assert_eq!(cloud.observe().unwrap(), Observed { sites: vec![site(), other], hosts: Vec::new() });
+    assert_eq!(
+        cloud.observe().unwrap(),
+        Observed { sites: vec![site(), other], hosts: Vec::new(), drifts: Vec::new() }
+    );
     assert!(
         emulator.server.calls("firewalls.list").iter().any(|call| call["query"]["pageToken"].is_string())
     );
