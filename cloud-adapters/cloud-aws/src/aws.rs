@@ -48,18 +48,6 @@ impl Aws {
         self.api.region()
     }
 
-    /// Closes a host's metadata service.
-    ///
-    /// Every process on the host can read its user-data there, and with it the host's SSH key. Call this after the
-    /// first contact that the key proved, and after `touch /etc/cloud/cloud-init.disabled` there: cloud-init has done
-    /// its work and would wait for the service at the next boot. Asked twice, it succeeds.
-    pub fn hide_user_data(&self, host: &str) -> Result<(), ProviderError> {
-        self.runtime.block_on(async {
-            let id = self.running(host).await?.id;
-            self.api.disable_metadata(&id).await.map_err(|failure| failure.about(&format!("host {host}")))
-        })
-    }
-
     /// The tags by which the fleet, and more narrowly a part of it, is found.
     pub(crate) fn mark<'a>(&'a self, more: &[(&'a str, &'a str)]) -> Vec<(&'a str, &'a str)> {
         [("tag:weave-fleet", self.config.fleet.as_str())].into_iter().chain(more.iter().copied()).collect()
@@ -155,6 +143,12 @@ impl Cloud for Aws {
 
     fn create_host(&self, spec: &HostSpec) -> Result<HostState, ProviderError> {
         self.runtime.block_on(self.make_host(spec))
+    }
+
+    /// Closes the host's metadata service. Before, `touch /etc/cloud/cloud-init.disabled` there: cloud-init has done
+    /// its work and would wait for the service at the next boot.
+    fn hide_user_data(&self, host: &str) -> Result<(), ProviderError> {
+        self.runtime.block_on(self.close_metadata(host))
     }
 
     fn destroy_host(&self, name: &str) -> Result<(), ProviderError> {

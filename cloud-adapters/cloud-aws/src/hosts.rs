@@ -49,6 +49,20 @@ impl Aws {
         self.settle(spec, &id).await
     }
 
+    /// Closes the metadata service of a host and waits until EC2 says so everywhere.
+    pub(crate) async fn close_metadata(&self, name: &str) -> Result<(), ProviderError> {
+        let what = format!("host {name}");
+        let seen = self.running(name).await?;
+        if !seen.shows_user_data {
+            return Ok(());
+        }
+        self.api.disable_metadata(&seen.id).await.map_err(|failure| failure.about(&what))?;
+        self.until(self.tuning.visible, &format!("the end of the metadata of {what}"), async || {
+            Ok((!self.running(name).await?.shows_user_data).then_some(()))
+        })
+        .await
+    }
+
     /// Removes the instances of a host, then what belonged to it alone.
     pub(crate) async fn end_host(&self, name: &str) -> Result<(), ProviderError> {
         let what = format!("host {name}");

@@ -113,6 +113,8 @@ pub(crate) struct Seen {
     pub(crate) private: Option<std::net::Ipv4Addr>,
     pub(crate) public: Option<std::net::Ipv4Addr>,
     pub(crate) tags: Tags,
+    /// Whether its metadata service answers.
+    pub(crate) shows_user_data: bool,
     /// Why it is in this state, as a code and as words; mostly known of those that ended.
     pub(crate) reason: Option<(String, String)>,
 }
@@ -165,7 +167,7 @@ impl Seen {
                 .private
                 .map(|private| Addresses { private: private.into(), public: self.public.map(Into::into) }),
             phase: self.phase()?,
-            shows_user_data: false,
+            shows_user_data: self.shows_user_data,
         })
     }
 

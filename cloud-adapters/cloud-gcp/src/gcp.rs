@@ -43,18 +43,6 @@ impl Gcp {
         Ok(Gcp { config, api, tuning, networks: Mutex::new(()), runtime })
     }
 
-    /// Takes the user-data out of a host's metadata.
-    ///
-    /// Every process on the host can read it there, and with it the host's SSH key. Call this after the first contact
-    /// that the key proved: cloud-init acts on the user-data of an instance once. Asked twice, it succeeds.
-    pub fn hide_user_data(&self, host: &str) -> Result<(), ProviderError> {
-        self.runtime.block_on(async {
-            let seen = self.running(host).await?;
-            let forget = async || self.api.forget_user_data(&seen.zone, &seen.name).await;
-            self.when_idle(forget).await.map_err(|failure| failure.about(&format!("host {host}")))
-        })
-    }
-
     /// The labels by which the fleet, and more narrowly a part of it, is found.
     pub(crate) fn mark<'a>(&'a self, more: &[(&'a str, &'a str)]) -> Vec<(&'a str, &'a str)> {
         [(plan::FLEET, self.config.fleet.as_str())].into_iter().chain(more.iter().copied()).collect()
@@ -80,7 +68,10 @@ impl Gcp {
     }
 
     /// Acts until nothing else is busy with it.
-    async fn when_idle<T>(&self, mut act: impl AsyncFnMut() -> Result<T, Failure>) -> Result<T, Failure> {
+    pub(crate) async fn when_idle<T>(
+        &self,
+        mut act: impl AsyncFnMut() -> Result<T, Failure>,
+    ) -> Result<T, Failure> {
         let deadline = Instant::now() + self.tuning.network;
         loop {
             match act().await {
@@ -176,6 +167,11 @@ impl Cloud for Gcp {
 
     fn create_host(&self, spec: &HostSpec) -> Result<HostState, ProviderError> {
         self.runtime.block_on(self.make_host(spec))
+    }
+
+    /// Takes the user-data out of the host's metadata; cloud-init acts on the user-data of an instance once.
+    fn hide_user_data(&self, host: &str) -> Result<(), ProviderError> {
+        self.runtime.block_on(self.forget_user_data(host))
     }
 
     fn destroy_host(&self, name: &str) -> Result<(), ProviderError> {

@@ -50,6 +50,13 @@ impl Gcp {
         self.settle(spec, &seen).await
     }
 
+    /// Takes the user-data out of a host's metadata.
+    pub(crate) async fn forget_user_data(&self, name: &str) -> Result<(), ProviderError> {
+        let seen = self.running(name).await?;
+        let forget = async || self.api.forget_user_data(&seen.zone, &seen.name).await;
+        self.when_idle(forget).await.map_err(|failure| failure.about(&format!("host {name}")))
+    }
+
     /// Removes the instances of a host, then what belonged to it alone.
     pub(crate) async fn end_host(&self, name: &str) -> Result<(), ProviderError> {
         let only = self.mark(&[(HOST, name)]);

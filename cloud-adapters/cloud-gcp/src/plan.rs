@@ -148,6 +148,8 @@ pub(crate) struct Seen {
     pub(crate) labels: Labels,
     pub(crate) private: Option<Ipv4Addr>,
     pub(crate) public: Option<Ipv4Addr>,
+    /// Whether its metadata holds the user-data.
+    pub(crate) shows_user_data: bool,
 }
 
 impl Seen {
@@ -179,7 +181,7 @@ impl Seen {
                 .private
                 .map(|private| Addresses { private: private.into(), public: self.public.map(Into::into) }),
             phase,
-            shows_user_data: false,
+            shows_user_data: self.shows_user_data,
         }
     }
 

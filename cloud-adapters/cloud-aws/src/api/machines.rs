@@ -211,12 +211,15 @@ impl Api {
 }
 
 fn seen(instance: &Instance) -> Seen {
+    // On unless it is said to be off.
+    let metadata = instance.metadata_options().and_then(|options| options.http_endpoint());
     Seen {
         id: text(instance.instance_id()),
         state: text(instance.state().and_then(|state| state.name()).map(|name| name.as_str())),
         private: instance.private_ip_address().and_then(|text| text.parse().ok()),
         public: instance.public_ip_address().and_then(|text| text.parse().ok()),
         tags: tags_of(instance.tags()),
+        shows_user_data: metadata != Some(&InstanceMetadataEndpointState::Disabled),
         reason: instance.state_reason().map(|reason| (text(reason.code()), text(reason.message()))),
     }
 }

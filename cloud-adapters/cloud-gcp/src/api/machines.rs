@@ -14,6 +14,9 @@ use super::{Answer, Api, End};
 use crate::config::is_name;
 use crate::plan::{FLEET, HOST, Labels, Seen, last};
 
+/// The key of the metadata under which cloud-init looks for its orders.
+const USER_DATA: &str = "user-data";
+
 /// What is asked of `instances.insert`.
 #[derive(Debug)]
 pub(crate) struct Launch<'a> {
@@ -105,7 +108,6 @@ impl Api {
     pub(crate) async fn forget_user_data(&self, zone: &str, name: &str) -> Answer<()> {
         let call = self.instances.get().set_project(&self.project).set_zone(zone).set_instance(name);
         let there = self.ask("instances.get", call.send()).await?.metadata.unwrap_or_default();
-        let is_user_data = |item: &metadata::Items| item.key.as_deref() == Some("user-data");
         if !there.items.iter().any(is_user_data) {
             return Ok(());
         }
@@ -161,7 +163,7 @@ impl Api {
             format!("projects/{}/regions/{}/subnetworks/{}", self.project, self.region, launch.subnet);
         // Keys of the project and accounts of OS Login would open the host to others than the operator.
         let items = [
-            ("user-data", launch.user_data.reveal()),
+            (USER_DATA, launch.user_data.reveal()),
             ("block-project-ssh-keys", "TRUE"),
             ("enable-oslogin", "FALSE"),
             ("serial-port-enable", "FALSE"),
@@ -203,7 +205,12 @@ fn seen(item: model::Instance) -> Seen {
         labels: item.labels.into_iter().collect(),
         private: address(interface.network_ip),
         public: address(outside),
+        shows_user_data: item.metadata.unwrap_or_default().items.iter().any(is_user_data),
     }
+}
+
+fn is_user_data(item: &metadata::Items) -> bool {
+    item.key.as_deref() == Some(USER_DATA)
 }
 
 /// The filter for labels. `None`: no label can have such a value, and it might mean something else in a filter.

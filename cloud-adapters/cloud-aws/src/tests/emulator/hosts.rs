@@ -193,10 +193,19 @@ fn user_data_can_be_hidden() {
     cloud.ensure_site(&site()).unwrap();
     assert!(matches!(cloud.hide_user_data("aws-1"), Err(ProviderError::NotFound(_))));
     cloud.create_host(&spec("aws-1", 1)).unwrap();
+    assert!(cloud.observe().unwrap().hosts[0].shows_user_data);
     for _ in 0..2 {
         cloud.hide_user_data("aws-1").unwrap();
+        assert!(!cloud.observe().unwrap().hosts[0].shows_user_data);
     }
-    assert_eq!(emulator.proxy.calls("ModifyInstanceMetadataOptions")[0]["HttpEndpoint"], "disabled");
+    let changes = emulator.proxy.calls("ModifyInstanceMetadataOptions");
+    assert_eq!((changes.len(), changes[0]["HttpEndpoint"].as_str()), (1, "disabled"));
+    // Asked for again, the host stays as it is.
+    assert!(!cloud.create_host(&spec("aws-1", 1)).unwrap().shows_user_data);
+    // What EC2 says nothing of is on.
+    let off = "<httpEndpoint>disabled</httpEndpoint>";
+    emulator.proxy.fail("DescribeInstances", 1, Fault::Alter(off, ""));
+    assert!(cloud.observe().unwrap().hosts[0].shows_user_data);
 }
 
 #[test]

@@ -208,7 +208,8 @@ fn the_stream_leads_to_the_public_address() {
 #[test]
 fn the_user_data_is_hidden() {
     let (emulator, cloud) = Emulator::with_site();
-    cloud.create_host(&spec("gcp-1", 1)).unwrap();
+    assert!(cloud.create_host(&spec("gcp-1", 1)).unwrap().shows_user_data);
+    assert!(cloud.observe().unwrap().hosts[0].shows_user_data);
     // Somebody else changes the metadata between the look and the change.
     emulator.server.fail("instances.setMetadata", 1, json!({ "status": 412, "reason": "conditionNotMet" }));
     cloud.hide_user_data("gcp-1").unwrap();
@@ -217,6 +218,11 @@ fn the_user_data_is_hidden() {
     let left = &calls[1]["body"]["items"];
     assert!(left.as_array().unwrap().iter().all(|item| item["key"] != "user-data"), "{left}");
     assert_eq!(left.as_array().unwrap().len(), 3);
-    cloud.hide_user_data("gcp-1").unwrap();
+    for _ in 0..2 {
+        assert!(!cloud.observe().unwrap().hosts[0].shows_user_data);
+        cloud.hide_user_data("gcp-1").unwrap();
+    }
     assert_eq!(emulator.server.calls("instances.setMetadata").len(), 2);
+    // Asked for again, the host stays as it is.
+    assert!(!cloud.create_host(&spec("gcp-1", 1)).unwrap().shows_user_data);
 }
