@@ -20,7 +20,7 @@ use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
 use cloud_core::ProviderError;
 
 pub(crate) use machines::Launch;
-pub(crate) use network::{Group, Vpc};
+pub(crate) use network::{Gateway, Group, Vpc};
 
 use crate::config::{Access, AwsConfig, Tuning};
 use crate::failure::{Failure, Stage};

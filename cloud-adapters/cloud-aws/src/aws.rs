@@ -11,6 +11,7 @@ use tokio::time::{Instant, sleep, timeout};
 use crate::api::Api;
 use crate::config::{Access, AwsConfig, Tuning};
 use crate::failure::{Class, Failure};
+use crate::network::sites_of;
 
 /// One fleet's share of EC2 in one region.
 ///
@@ -137,7 +138,10 @@ impl Cloud for Aws {
 
     fn observe(&self) -> Result<Observed, ProviderError> {
         self.runtime.block_on(async {
-            Ok(Observed { sites: self.sites().await?, hosts: self.hosts().await?, drifts: Vec::new() })
+            let (vpcs, groups) = self.pieces(None).await?;
+            let (sites, hosts) = (sites_of(&vpcs, &groups), self.hosts().await?);
+            let drifts = self.drifts(&sites, &vpcs, &groups).await?;
+            Ok(Observed { sites, hosts, drifts })
         })
     }
 

@@ -4,8 +4,8 @@
 //!   config ──► aws ──► network, hosts, sweep        the calls of the trait, each a short sequence
 //!                          │           │
 //!                          ▼           ▼
-//!                        api         plan, cloud_init
-//!          (alone names the SDK)     (pure: states, rules, images, tokens, error classes)
+//!                        api         plan, drift, cloud_init, failure
+//!          (alone names the SDK)     (pure: states, rules, images, tokens, differences, error classes)
 //! ```
 //!
 //! Everything made bears the tag `weave-fleet`; nothing else is ever changed or removed. Not here: SSH, and what is
@@ -15,6 +15,7 @@ mod api;
 mod aws;
 mod cloud_init;
 mod config;
+mod drift;
 mod failure;
 mod hosts;
 mod network;

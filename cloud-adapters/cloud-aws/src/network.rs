@@ -2,10 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use cloud_core::{ProviderError, Site};
+use cloud_core::{Drift, ProviderError, Site};
 
 use crate::api::{Group, Vpc};
 use crate::aws::Aws;
+use crate::drift::{self, Own};
+use crate::failure::Failure;
 use crate::plan::{self, FLEET, INDEX, SITE, Table, Tags};
 
 /// Where the hosts of a site stand.
@@ -19,11 +21,38 @@ impl Aws {
     /// The sites of which anything exists.
     pub(crate) async fn sites(&self) -> Result<Vec<Site>, ProviderError> {
         let (vpcs, groups) = self.pieces(None).await?;
-        let tags = vpcs.iter().map(|vpc| &vpc.tags).chain(groups.iter().map(|group| &group.tags));
-        let sites: BTreeMap<&String, u8> = tags
-            .filter_map(|tags| Some((tags.get(SITE)?, tags.get(INDEX)?.parse().unwrap_or_default())))
-            .collect();
-        Ok(sites.into_iter().map(|(name, index)| Site { name: name.clone(), index }).collect())
+        Ok(sites_of(&vpcs, &groups))
+    }
+
+    /// What making sure of these sites would change, of all their VPCs and groups.
+    pub(crate) async fn drifts(
+        &self,
+        sites: &[Site],
+        vpcs: &[Vpc],
+        groups: &[Group],
+    ) -> Result<Vec<Drift>, ProviderError> {
+        let mut drifts = Vec::new();
+        for site in sites {
+            let own: Vec<Vpc> = vpcs.iter().filter(|vpc| is_of(&vpc.tags, site)).cloned().collect();
+            let groups: Vec<Group> =
+                groups.iter().filter(|group| is_of(&group.tags, site)).cloned().collect();
+            let (kept, twins) = drift::twins(&own, &groups);
+            let stands_in = kept.map(|vpc| &vpc.id).or(groups.first().map(|group| &group.vpc));
+            let mut whats: Vec<String> =
+                twins.iter().map(|twin| format!("VPC {} is one too many", twin.id)).collect();
+            if let Some(vpc) = kept {
+                let kind = &self.config.instance_type;
+                let offered = self.api.offered(kind).await;
+                let offered = offered.map_err(|f| f.about(&format!("instance type {kind}")))?;
+                let seen = self.own_network(site, &vpc.id).await?;
+                whats.extend(seen.drifts(&vpc.id, site.index, &offered, self.config.zone.as_deref()));
+            }
+            let group = groups.iter().find(|group| Some(&group.vpc) == stands_in);
+            let wanted = plan::wanted_rules(self.config.operator_address.as_deref());
+            whats.extend(drift::of_group(&self.group_name(site), &wanted, group));
+            drifts.extend(whats.into_iter().map(|what| Drift { site: site.name.clone(), what }));
+        }
+        Ok(drifts)
     }
 
     /// Makes what is missing of a site's network.
@@ -97,17 +126,12 @@ impl Aws {
 
     /// Leaves one of the VPCs of a site: CreateVpc knows no token, so a lost answer makes two.
     async fn remove_twins(&self, vpcs: &[Vpc], groups: &[Group]) -> Result<String, ProviderError> {
-        let used = |vpc: &Vpc| groups.iter().any(|group| group.vpc == vpc.id);
-        let mut by_use: Vec<&Vpc> = vpcs.iter().collect();
-        by_use.sort_by_key(|vpc| (!used(vpc), &vpc.id));
-        for twin in by_use.iter().skip(1).filter(|vpc| !used(vpc)) {
+        let (kept, twins) = drift::twins(vpcs, groups);
+        for twin in twins {
             tracing::info!(vpc = twin.id, "removing a twin");
             self.remove_vpc(&twin.id).await?;
         }
-        by_use
-            .first()
-            .map(|vpc| vpc.id.clone())
-            .ok_or_else(|| ProviderError::NotFound("the site's VPC".to_owned()))
+        kept.map(|vpc| vpc.id.clone()).ok_or_else(|| ProviderError::NotFound("the site's VPC".to_owned()))
     }
 
     async fn ensure_subnets(&self, site: &Site, vpc: &str) -> Result<(), ProviderError> {
@@ -116,8 +140,8 @@ impl Aws {
         let list =
             async || self.api.subnets(&[("vpc-id", vpc)]).await.map_err(|failure| failure.about(&what));
         let there = list().await?;
-        let wanted = plan::own_subnets(site.index, &offered, self.config.zone.as_deref());
-        let missing = wanted.into_iter().filter(|(zone, _)| there.iter().all(|subnet| subnet.zone != *zone));
+        let zone = self.config.zone.as_deref();
+        let missing = drift::missing_subnets(site.index, &offered, zone, &there);
         for (zone, block) in missing {
             let tags = self.site_tags(site);
             self.once_known(&what, async || self.api.create_subnet(vpc, &zone, &block, &tags).await).await?;
@@ -133,36 +157,53 @@ impl Aws {
     async fn ensure_way_out(&self, site: &Site, vpc: &str) -> Result<(), ProviderError> {
         let what = format!("internet gateway of site {}", site.name);
         let at = self.mark(&[("tag:weave-site", &site.name)]);
-        let list = async || self.api.gateways(&at).await.map_err(|failure| failure.about(&what));
-        let there = list().await?;
-        let attached = there.iter().find(|gateway| gateway.vpc.as_deref() == Some(vpc));
-        let idle = there.iter().find(|gateway| gateway.vpc.is_none());
-        let gateway = match (attached, idle) {
-            (Some(gateway), _) => gateway.id.clone(),
-            (None, Some(gateway)) => gateway.id.clone(),
-            (None, None) => {
+        let there = self.api.gateways(&at).await.map_err(|failure| failure.about(&what))?;
+        let way = drift::way_out(vpc, &there);
+        let gateway = match way.gateway {
+            Some(gateway) => gateway.id.clone(),
+            None => {
                 let made = self.api.create_gateway(&self.site_tags(site)).await;
                 made.map_err(|failure| failure.about(&what))?
             }
         };
-        if attached.is_none() {
+        if !way.attached {
             self.once_known(&what, async || self.api.attach_gateway(&gateway, vpc).await).await?;
         }
         // A lost answer makes two.
         self.remove_idle_gateways(&at, Some(&gateway)).await?;
         let what = format!("route of site {} to the internet", site.name);
-        let tables = self.api.tables(vpc).await.map_err(|failure| failure.about(&what))?;
-        let main = tables.iter().find(|table| table.main);
-        let main =
-            main.ok_or_else(|| ProviderError::NotFound(format!("the main route table of VPC {vpc}")))?;
-        if !main.public {
-            self.once_known(&what, async || self.api.create_route(&main.id, &gateway).await).await?;
+        let tables = self.tables(vpc).await?;
+        if !tables.iter().any(|table| table.main) {
+            return Err(ProviderError::NotFound(format!("the main route table of VPC {vpc}")));
+        }
+        let missing = drift::table_without_way(&tables);
+        if let Some(table) = missing {
+            self.once_known(&what, async || self.api.create_route(&table.id, &gateway).await).await?;
+        }
+        if !way.attached || missing.is_some() {
+            self.until(self.tuning.visible, &what, async || {
+                let Own { gateways, tables, .. } = self.own_network(site, vpc).await?;
+                let leads = drift::way_out(vpc, &gateways).attached;
+                Ok((leads && drift::table_without_way(&tables).is_none()).then_some(()))
+            })
+            .await?;
         }
         Ok(())
     }
 
+    /// What there is in an own VPC.
+    async fn own_network(&self, site: &Site, vpc: &str) -> Result<Own, ProviderError> {
+        let about = |failure: Failure| failure.about(&format!("VPC {vpc} of site {}", site.name));
+        let at = self.mark(&[("tag:weave-site", &site.name)]);
+        Ok(Own {
+            subnets: self.api.subnets(&[("vpc-id", vpc)]).await.map_err(about)?,
+            gateways: self.api.gateways(&at).await.map_err(about)?,
+            tables: self.tables(vpc).await?,
+        })
+    }
+
     async fn ensure_group(&self, site: &Site, vpc: &str) -> Result<String, ProviderError> {
-        let name = format!("weave-{}-{}", self.config.fleet, site.name);
+        let name = self.group_name(site);
         let what = format!("security group {name}");
         let at = self.mark(&[("tag:weave-site", &site.name), ("vpc-id", vpc)]);
         let find = async || {
@@ -185,23 +226,27 @@ impl Aws {
         let wanted = plan::wanted_rules(self.config.operator_address.as_deref());
         let (add, stale) = plan::rule_changes(&wanted, &group.rules);
         if !add.is_empty() {
-            let authorize = async || self.api.authorize(&group.id, &add, &tags).await;
-            if !self.once_known(&what, authorize).await? {
-                // The answer to the first attempt was lost, or another `up` was faster.
-                let seen = find().await?.map(|group| group.rules).unwrap_or_default();
-                if !plan::rule_changes(&wanted, &seen).0.is_empty() {
-                    return Err(ProviderError::Retryable(format!("{what}: its rules are changing")));
-                }
-            }
+            // Some are there already: the answer to the first attempt was lost, or another `up` was faster.
+            self.once_known(&what, async || self.api.authorize(&group.id, &add, &tags).await).await?;
         }
         if !stale.is_empty() {
             self.remove(&what, async || self.api.revoke(&group.id, &stale).await).await?;
+        }
+        if !add.is_empty() || !stale.is_empty() {
+            self.until(self.tuning.visible, &format!("the rules of {what}"), async || {
+                Ok(drift::of_group(&name, &wanted, find().await?.as_ref()).is_empty().then_some(()))
+            })
+            .await?;
         }
         Ok(group.id)
     }
 
     pub(crate) async fn tables(&self, vpc: &str) -> Result<Vec<Table>, ProviderError> {
         self.api.tables(vpc).await.map_err(|failure| failure.about(&format!("the route tables of VPC {vpc}")))
+    }
+
+    fn group_name(&self, site: &Site) -> String {
+        format!("weave-{}-{}", self.config.fleet, site.name)
     }
 
     fn site_tags(&self, site: &Site) -> Tags {
@@ -214,4 +259,17 @@ impl Aws {
         ];
         pairs.into_iter().map(|(key, value)| (key.to_owned(), value)).collect()
     }
+}
+
+/// The sites that own VPCs and groups name, sorted by name.
+pub(crate) fn sites_of(vpcs: &[Vpc], groups: &[Group]) -> Vec<Site> {
+    let tags = vpcs.iter().map(|vpc| &vpc.tags).chain(groups.iter().map(|group| &group.tags));
+    let sites: BTreeMap<&String, u8> = tags
+        .filter_map(|tags| Some((tags.get(SITE)?, tags.get(INDEX)?.parse().unwrap_or_default())))
+        .collect();
+    sites.into_iter().map(|(name, index)| Site { name: name.clone(), index }).collect()
+}
+
+fn is_of(tags: &Tags, site: &Site) -> bool {
+    tags.get(SITE) == Some(&site.name)
 }

@@ -32,6 +32,15 @@ pub(crate) struct Rule {
     pub(crate) block: String,
 }
 
+impl Rule {
+    /// The rule in words, e.g. `tcp 22 from 198.51.100.7/32`.
+    pub(crate) fn render(&self) -> String {
+        let Rule { protocol, from, to, block } = self;
+        let ports = if from == to { from.to_string() } else { format!("{from}-{to}") };
+        format!("{protocol} {ports} from {block}")
+    }
+}
+
 /// A rule as EC2 shows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct SeenRule {

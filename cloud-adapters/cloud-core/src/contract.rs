@@ -31,7 +31,9 @@ pub fn check_contract(cloud: &dyn Cloud, operator_public_key: &str, host_private
     for _ in 0..2 {
         cloud.ensure_site(&site).context("while ensuring a site, twice")?;
     }
-    ensure!(cloud.observe()?.sites == [site.clone()], "the site is there once");
+    let observed = cloud.observe()?;
+    ensure!(observed.sites == [site.clone()], "the site is there once");
+    ensure!(observed.drifts.is_empty(), "a site just ensured is as wanted: {:?}", observed.drifts);
 
     for _ in 0..2 {
         let host = cloud.create_host(&spec).context("while creating a host, twice")?;

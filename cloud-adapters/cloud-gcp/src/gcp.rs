@@ -161,7 +161,10 @@ impl Cloud for Gcp {
 
     fn observe(&self) -> Result<Observed, ProviderError> {
         self.runtime.block_on(async {
-            Ok(Observed { sites: self.sites().await?, hosts: self.hosts().await?, drifts: Vec::new() })
+            let pieces = self.pieces(None).await?;
+            let (sites, hosts) = (pieces.sites(), self.hosts().await?);
+            let drifts = self.drifts(&sites, &pieces).await?;
+            Ok(Observed { sites, hosts, drifts })
         })
     }
 

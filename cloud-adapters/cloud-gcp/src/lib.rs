@@ -4,8 +4,8 @@
 //!   config ──► gcp ──► network, hosts, sweep        the calls of the trait, each a short sequence
 //!                          │           │
 //!                          ▼           ▼
-//!                     api, adc        plan, cloud_init, failure
-//!      (api alone names the SDK)      (pure: names, states, rules, request ids, error classes)
+//!                     api, adc        plan, drift, cloud_init, failure
+//!      (api alone names the SDK)      (pure: names, states, rules, request ids, differences, error classes)
 //! ```
 //!
 //! Everything made bears the fleet's mark: labels where Compute Engine has them, otherwise the name's beginning and a
@@ -16,6 +16,7 @@ mod adc;
 mod api;
 mod cloud_init;
 mod config;
+mod drift;
 mod failure;
 mod gcp;
 mod hosts;

@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use cloud_core::{ProviderError, Site};
+use cloud_core::{Drift, ProviderError, Site};
 
 use crate::api::Network;
+use crate::drift;
 use crate::failure::{Class, Failure};
 use crate::gcp::Gcp;
 use crate::plan::{self, Mark, Rule, Subnet};
@@ -25,22 +26,71 @@ pub(crate) struct Pieces {
     pub(crate) rules: Vec<Rule>,
 }
 
+impl Pieces {
+    /// The sites that they name, sorted by name.
+    pub(crate) fn sites(&self) -> Vec<Site> {
+        let descriptions = self.networks.iter().map(|network| &network.description);
+        let descriptions = descriptions.chain(self.rules.iter().map(|rule| &rule.description));
+        let sites: BTreeMap<String, u8> =
+            descriptions.filter_map(|text| Mark::parse(text)).map(|m| (m.site.name, m.site.index)).collect();
+        sites.into_iter().map(|(name, index)| Site { name, index }).collect()
+    }
+
+    /// Of the pieces of one site: the network that it stands in, and whether that is its own.
+    fn stands_in(&self) -> Option<(&str, bool)> {
+        let own = self.networks.first().map(|network| (network.name.as_str(), true));
+        own.or_else(|| self.rules.first().map(|rule| (rule.network.as_str(), false)))
+    }
+}
+
 impl Gcp {
     /// The sites of which anything exists.
     pub(crate) async fn sites(&self) -> Result<Vec<Site>, ProviderError> {
-        let Pieces { networks, rules } = self.pieces(None).await?;
-        let descriptions = networks.iter().map(|network| &network.description);
-        let descriptions = descriptions.chain(rules.iter().map(|rule| &rule.description));
-        let sites: BTreeMap<String, u8> =
-            descriptions.filter_map(|text| Mark::parse(text)).map(|m| (m.site.name, m.site.index)).collect();
-        Ok(sites.into_iter().map(|(name, index)| Site { name, index }).collect())
+        Ok(self.pieces(None).await?.sites())
+    }
+
+    /// What making sure of these sites would change, of the pieces of all.
+    pub(crate) async fn drifts(&self, sites: &[Site], all: &Pieces) -> Result<Vec<Drift>, ProviderError> {
+        let subnets = if all.networks.is_empty() {
+            Vec::new()
+        } else {
+            self.api.subnets().await.map_err(|failure| failure.about("the fleet's subnetworks"))?
+        };
+        let mut drifts = Vec::new();
+        for site in sites {
+            let tag = plan::name(&self.config.fleet, &site.name)?;
+            let pieces = Pieces {
+                networks: all
+                    .networks
+                    .iter()
+                    .filter(|n| self.owns(&n.description, Some(&site.name)))
+                    .cloned()
+                    .collect(),
+                rules: all
+                    .rules
+                    .iter()
+                    .filter(|r| self.owns(&r.description, Some(&site.name)))
+                    .cloned()
+                    .collect(),
+            };
+            let Some((network, own)) = pieces.stands_in() else { continue };
+            let mut whats = Vec::new();
+            if own {
+                whats.extend(drift::of_network(network, &tag, &subnets));
+            }
+            let mark = self.mark_of(site);
+            let wanted = plan::wanted_rules(&tag, network, &mark, self.config.operator_address.as_deref());
+            whats.extend(drift::of_rules(&wanted, &pieces.rules));
+            drifts.extend(whats.into_iter().map(|what| Drift { site: site.name.clone(), what }));
+        }
+        Ok(drifts)
     }
 
     /// Makes what is missing of a site's network.
     pub(crate) async fn ensure_network(&self, site: &Site) -> Result<Place, ProviderError> {
         let _alone = self.networks.lock().await;
         let tag = plan::name(&self.config.fleet, &site.name)?;
-        let mark = Mark { fleet: self.config.fleet.clone(), site: site.clone() };
+        let mark = self.mark_of(site);
         let pieces = self.pieces(Some(&site.name)).await?;
         let (network, own) = self.choose_network(&tag, &mark, &pieces).await?;
         if own {
@@ -62,6 +112,10 @@ impl Gcp {
         Ok(Pieces { networks, rules })
     }
 
+    fn mark_of(&self, site: &Site) -> Mark {
+        Mark { fleet: self.config.fleet.clone(), site: site.clone() }
+    }
+
     /// Whether a description says that it is the fleet's and, if one is named, the site's.
     pub(crate) fn owns(&self, description: &str, site: Option<&str>) -> bool {
         let ours =
@@ -78,17 +132,16 @@ impl Gcp {
         pieces: &Pieces,
     ) -> Result<(String, bool), ProviderError> {
         let site = &mark.site.name;
-        let own = pieces.networks.first().map(|network| &network.name);
-        let stands_in = own.or(pieces.rules.first().map(|rule| &rule.network));
-        if let (Some(actual), Some(wanted)) = (stands_in, &self.config.network)
+        let stands_in = pieces.stands_in();
+        if let (Some((actual, _)), Some(wanted)) = (stands_in, &self.config.network)
             && actual != wanted
         {
             return Err(ProviderError::Invalid(format!(
                 "site {site} stands in network {actual} and shall stand in {wanted}: remove the site first"
             )));
         }
-        if let Some(actual) = stands_in {
-            return Ok((actual.clone(), own.is_some()));
+        if let Some((actual, own)) = stands_in {
+            return Ok((actual.to_owned(), own));
         }
         let wanted = self.config.network.as_deref();
         let there = self.api.network(wanted.unwrap_or("default")).await;

@@ -7,7 +7,7 @@ use super::proxy::Fault;
 use super::{Emulator, site, spec, tuning};
 use crate::Aws;
 use crate::config::{Access, AwsConfig, Tuning};
-use crate::plan::Tags;
+use crate::plan::{Rule, Tags};
 
 #[test]
 fn a_second_time_changes_nothing() {
@@ -19,6 +19,82 @@ fn a_second_time_changes_nothing() {
         let again = emulator.proxy.all().split_off(before);
         assert!(again.iter().all(|call| call["Action"].starts_with("Describe")), "{again:?}");
     }
+}
+
+fn drifts(cloud: &Aws) -> Vec<String> {
+    let drifts = cloud.observe().unwrap().drifts;
+    assert!(drifts.iter().all(|drift| drift.site == "aws"), "{drifts:?}");
+    drifts.into_iter().map(|drift| drift.what).collect()
+}
+
+#[test]
+fn a_group_that_is_not_as_wanted_drifts() {
+    let emulator = Emulator::start();
+    let cloud = emulator.cloud();
+    cloud.ensure_site(&site()).unwrap();
+    assert_eq!(drifts(&cloud), [""; 0]);
+    let moved = AwsConfig { operator_address: Some("203.0.113.9/32".to_owned()), ..emulator.config() };
+    let moved = emulator.cloud_with(moved, tuning());
+    let there = [
+        "security group weave-demo-aws does not let in tcp 22 from 203.0.113.9/32",
+        "security group weave-demo-aws lets in tcp 22 from 198.51.100.7/32",
+    ];
+    assert_eq!(drifts(&moved), there);
+    moved.ensure_site(&site()).unwrap();
+    assert_eq!(drifts(&moved), [""; 0]);
+    assert_eq!(drifts(&cloud).len(), 2);
+    let groups = emulator.runtime.block_on(cloud.api.groups(&cloud.mark(&[]))).unwrap();
+    let mesh: Vec<Rule> = groups[0].rules.iter().map(|seen| seen.rule.clone()).collect();
+    emulator.runtime.block_on(cloud.api.revoke(&groups[0].id, &mesh)).unwrap();
+    assert_eq!(drifts(&moved).len(), 3);
+    moved.ensure_site(&site()).unwrap();
+    assert_eq!(drifts(&moved), [""; 0]);
+}
+
+#[test]
+fn an_own_network_that_lacks_something_drifts() {
+    let emulator = Emulator::start_empty();
+    let cloud = emulator.cloud();
+    // What the first attempt leaves undone is missing, one thing after the other.
+    let attempt = |action: &'static str| {
+        emulator.proxy.fail(action, 1, Fault::Error(403, "UnauthorizedOperation"));
+        cloud.ensure_site(&site()).unwrap_err();
+        drifts(&cloud)
+            .into_iter()
+            .map(|what| what.replace("vpc-", "").replace(char::is_numeric, "#"))
+            .collect()
+    };
+    let ends = |drifts: Vec<String>, ends: &[&str]| {
+        let fits = drifts.iter().zip(ends).all(|(what, end)| what.ends_with(end));
+        assert!(fits && drifts.len() == ends.len(), "{drifts:?} {ends:?}");
+    };
+    let (gateway, route) = ("has no internet gateway", "has no route to the internet");
+    let group = "security group weave-demo-aws does not exist";
+    let subnets = ["zone eu-west-#a", "zone eu-west-#b", "zone eu-west-#c"];
+    ends(attempt("CreateSubnet"), &[subnets[0], subnets[1], subnets[2], gateway, route, group]);
+    ends(attempt("AttachInternetGateway"), &[gateway, route, group]);
+    ends(attempt("CreateRoute"), &[route, group]);
+    ends(attempt("CreateSecurityGroup"), &[group]);
+    cloud.ensure_site(&site()).unwrap();
+    assert_eq!(drifts(&cloud), [""; 0]);
+    // Twins of what a lost answer made.
+    let tags = Tags::from([("weave-fleet", "demo"), ("weave-site", "aws"), ("weave-index", "1")].map(pair));
+    let twin = emulator.runtime.block_on(async {
+        cloud.api.create_gateway(&tags).await.unwrap();
+        cloud.api.create_vpc("10.1.0.0/16", &tags).await.unwrap()
+    });
+    let there = drifts(&cloud);
+    assert!(there.contains(&format!("VPC {twin} is one too many")), "{there:?}");
+    assert!(there.iter().any(|what| what.ends_with("is attached to nothing")), "{there:?}");
+    cloud.ensure_site(&site()).unwrap();
+    assert_eq!(drifts(&cloud), [""; 0]);
+    // An instance type that is offered nowhere stops neither looking nor removing.
+    let unknown = AwsConfig { instance_type: "x9.future".to_owned(), ..emulator.config() };
+    assert_eq!(drifts(&emulator.cloud_with(unknown, tuning())), [""; 0]);
+}
+
+fn pair((key, value): (&str, &str)) -> (String, String) {
+    (key.to_owned(), value.to_owned())
 }
 
 #[test]

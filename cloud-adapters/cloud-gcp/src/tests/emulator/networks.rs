@@ -51,6 +51,64 @@ fn a_site_in_the_default_network_is_its_rules() {
     assert_eq!(cloud.observe().unwrap(), Observed::default());
 }
 
+fn drifts(cloud: &crate::Gcp) -> Vec<String> {
+    let drifts = cloud.observe().unwrap().drifts;
+    assert!(drifts.iter().all(|drift| drift.site == "gcp"), "{drifts:?}");
+    drifts.into_iter().map(|drift| drift.what).collect()
+}
+
+#[test]
+fn rules_that_are_not_as_wanted_drift() {
+    let (emulator, cloud) = Emulator::with_site();
+    assert_eq!(drifts(&cloud), [""; 0]);
+    let moved = GcpConfig { operator_address: Some("203.0.113.0/24".to_owned()), ..emulator.config() };
+    let moved = emulator.cloud_with(moved, tuning());
+    let other = "firewall rule weave-demo-gcp-ssh is about 198.51.100.7/32 instead of 203.0.113.0/24";
+    assert_eq!(drifts(&moved), [other]);
+    moved.ensure_site(&site()).unwrap();
+    assert_eq!((drifts(&moved), drifts(&cloud).len()), (vec![], 1));
+    let nobody = GcpConfig { operator_address: None, ..emulator.config() };
+    let nobody = emulator.cloud_with(nobody, tuning());
+    assert_eq!(drifts(&nobody), ["firewall rule weave-demo-gcp-ssh is one too many"]);
+    emulator.runtime.block_on(cloud.api.delete_rule("weave-demo-gcp-mesh")).unwrap();
+    assert_eq!(drifts(&moved), ["firewall rule weave-demo-gcp-mesh does not exist"]);
+    let shut = rules(&emulator, &cloud).into_iter().find(|rule| !rule.allow).unwrap();
+    let weakened = Rule { enabled: false, priority: 2000, ..shut };
+    emulator.runtime.block_on(cloud.api.patch_rule(&weakened)).unwrap();
+    let weakened = "firewall rule weave-demo-gcp-shut is disabled, has priority 2000 instead of 1000";
+    assert_eq!(drifts(&moved), ["firewall rule weave-demo-gcp-mesh does not exist", weakened]);
+    moved.ensure_site(&site()).unwrap();
+    assert_eq!(drifts(&moved), [""; 0]);
+}
+
+#[test]
+fn an_own_network_that_lacks_something_drifts() {
+    let emulator = Emulator::start();
+    let cloud = emulator.cloud_with(GcpConfig { project: "bare".to_owned(), ..emulator.config() }, tuning());
+    emulator.server.fail("subnetworks.insert", 1, json!({ "status": 403, "reason": "forbidden" }));
+    cloud.ensure_site(&site()).unwrap_err();
+    let there = drifts(&cloud);
+    assert_eq!(there[0], "network weave-demo-gcp has no subnetwork weave-demo-gcp");
+    assert_eq!(there.len(), 4, "{there:?}");
+    cloud.ensure_site(&site()).unwrap();
+    assert_eq!(drifts(&cloud), [""; 0]);
+}
+
+#[test]
+fn a_second_time_changes_nothing() {
+    for project in ["proj", "bare"] {
+        let emulator = Emulator::start();
+        let config = GcpConfig { project: project.to_owned(), ..emulator.config() };
+        let cloud = emulator.cloud_with(config, tuning());
+        cloud.ensure_site(&site()).unwrap();
+        let before = emulator.server.all().len();
+        cloud.ensure_site(&site()).unwrap();
+        let again = emulator.server.all().split_off(before);
+        let looks = |method: &str| method.ends_with(".list") || method.ends_with(".get");
+        assert!(!again.is_empty() && again.iter().all(|call| looks(text(&call["method"]))), "{again:?}");
+    }
+}
+
 #[test]
 fn rules_follow_the_operator() {
     let (emulator, _) = Emulator::with_site();
