@@ -68,6 +68,8 @@ pub enum CloseReason {
     Cloned,
     /// The peer's certificate was replaced by a later one.
     Replaced,
+    /// The peer's certificate is of a CA that is no longer trusted.
+    Untrusted,
     /// The other end never said which messages it speaks.
     Silent,
     /// This peer leaves the network.
@@ -81,6 +83,7 @@ impl fmt::Display for CloseReason {
             CloseReason::Restarted => "the peer has started anew",
             CloseReason::Cloned => "another daemon runs with this peer's key: stop one of them",
             CloseReason::Replaced => "the peer's certificate was replaced by a later one",
+            CloseReason::Untrusted => "the peer's certificate is of a CA that is no longer trusted",
             CloseReason::Silent => "the peer did not say hello",
             CloseReason::Leaving => "the peer leaves the network",
         })

@@ -19,6 +19,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use weave_model::{LinkId, PeerName, Routes};
+use weave_trust::Trust;
 
 use crate::codec::Message;
 use crate::outbox::{Outbox, VERSIONS};
@@ -76,6 +77,9 @@ struct Link {
     summarised: Option<Instant>,
     /// Peers whose certificate it brought without a record so far.
     unproven: BTreeSet<PeerName>,
+    /// Peers whose record it brought without a certificate that we accept, and whom it was asked for: once between two
+    /// comparisons, for the answer may be the same.
+    asked: BTreeSet<PeerName>,
 }
 
 /// A record of this very peer that others hold and that beats our own.
@@ -121,8 +125,8 @@ impl Flood {
         // Whom a path leads to is told all news already; the regular comparison finds what that missed.
         let reached = self.routes.as_ref().is_some_and(|routes| routes.peers.contains_key(&peer));
         let outbox = Outbox::greet(self.uid, !reached);
-        let (summarised, unproven) = (None, BTreeSet::new());
-        self.links.insert(link, Link { peer, greeted: false, outbox, summarised, unproven });
+        let (summarised, unproven, asked) = (None, BTreeSet::new(), BTreeSet::new());
+        self.links.insert(link, Link { peer, greeted: false, outbox, summarised, unproven, asked });
     }
 
     /// Gives up a link.
@@ -178,7 +182,10 @@ impl Flood {
     pub(crate) fn handle_timeout(&mut self, now: Instant) {
         if now >= self.compare_at {
             self.compare_at = now + COMPARE_EVERY;
-            self.links.values_mut().for_each(|link| link.outbox.digest = true);
+            for link in self.links.values_mut() {
+                link.outbox.digest = true;
+                link.asked.clear();
+            }
             self.records.forget_buried(now);
         }
         if self.offer_at.is_some_and(|at| at <= now) {
@@ -225,6 +232,14 @@ impl Flood {
         let outcome = self.records.accept_certificate(der)?;
         self.note_certificate(outcome.0, outcome.1);
         Ok(outcome)
+    }
+
+    /// Takes other CAs and our own certificate under them; forgets the peers that they do not know, and returns them.
+    pub(crate) fn renew(&mut self, trust: Trust, own: &[u8]) -> Result<Vec<PeerName>, BadContent> {
+        let strangers = self.records.renew(trust, own)?;
+        self.certify_anew(self.local);
+        strangers.iter().for_each(|peer| self.forget(*peer));
+        Ok(strangers)
     }
 
     /// The next message for a link.
@@ -296,6 +311,13 @@ impl Flood {
                 link.outbox.offers.insert(peer);
                 self.offer_at.get_or_insert(now + OFFER_AFTER);
             }
+        }
+    }
+
+    /// No neighbour has the certificate that this peer has by now: it goes out before the next record.
+    fn certify_anew(&mut self, peer: PeerName) {
+        for link in self.links.values_mut() {
+            link.outbox.certified.remove(&peer);
         }
     }
 

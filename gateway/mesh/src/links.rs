@@ -65,8 +65,8 @@ pub(crate) struct Link {
     pub(crate) remote: SocketAddr,
     pub(crate) outbound: bool,
     pub(crate) since: Instant,
-    /// The certificate it was made with.
-    certificate: Version,
+    /// The key it was made with, as [`Version::key`] has it. A later certificate of the same key does it no harm.
+    key: u64,
     /// The random number of the peer's start, once it said hello.
     uid: Option<u64>,
     measured: Option<Edge>,
@@ -91,14 +91,14 @@ impl Links {
         peer: PeerName,
         remote: SocketAddr,
         outbound: bool,
-        certificate: Version,
+        key: u64,
         now: Instant,
     ) -> bool {
         let others = self.of(peer).count();
         if others >= LINKS_PER_PEER || (others == 0 && self.peers().len() >= MAX_NEIGHBOURS) {
             return false;
         }
-        let up = Link { peer, remote, outbound, since: now, certificate, uid: None, measured: None };
+        let up = Link { peer, remote, outbound, since: now, key, uid: None, measured: None };
         self.links.insert(link, up);
         true
     }
@@ -152,10 +152,10 @@ impl Links {
         }
     }
 
-    /// The links whose peer has another certificate by now.
+    /// The links whose peer has another key by now.
     pub(crate) fn outdated(&self, records: &Records) -> Vec<LinkId> {
-        let current = |peer| records.certificate(peer).map(Version::of_certificate);
-        let outdated = self.iter().filter(|(_, l)| current(l.peer) != Some(l.certificate));
+        let current = |peer| records.certificate(peer).map(|c| Version::of_certificate(c).key);
+        let outdated = self.iter().filter(|(_, l)| current(l.peer) != Some(l.key));
         outdated.map(|(link, _)| link).collect()
     }
 

@@ -227,6 +227,31 @@ impl Mesh {
         self.refresh(now);
     }
 
+    /// Goes on with another certificate of the same key, or with other CAs; `Err`: it is not that, and nothing has changed.
+    ///
+    /// Links and routes stay, but those of peers whose certificate is not of these CAs: they are forgotten. Whoever was
+    /// given a certificate of these CAs before is known by that one, so its link outlives the certificate it was made with.
+    pub fn handle_renewal(&mut self, identity: Identity, trust: Trust, now: Instant) -> Result<(), Refused> {
+        let renewed = self.identity.certificate() != identity.certificate();
+        let strangers =
+            self.flood.renew(trust.clone(), identity.certificate()).map_err(|_| Refused::Certificate)?;
+        (self.identity, self.trust) = (identity, trust);
+        for peer in strangers {
+            self.expiry.forget(peer);
+            let links = self.links.iter().filter(|(_, l)| l.peer == peer).map(|(link, _)| link);
+            for link in links.collect::<Vec<_>>() {
+                self.close(link, CloseReason::Untrusted, now);
+            }
+            self.picture.hurry(now);
+        }
+        if renewed {
+            self.originate.renew();
+        }
+        self.stale = Stale { flood: true, dial: true, links: true, own: true, memory: true };
+        self.refresh(now);
+        Ok(())
+    }
+
     /// Does what is due.
     pub fn handle_timeout(&mut self, now: Instant) {
         self.refresh(now);

@@ -97,6 +97,11 @@ impl Originate {
         self.leaving = true;
     }
 
+    /// The certificate is another: others get it with the next version.
+    pub(crate) fn renew(&mut self) {
+        self.beaten = self.beaten.max(Some(0));
+    }
+
     pub(crate) fn is_leaving(&self) -> bool {
         self.leaving
     }

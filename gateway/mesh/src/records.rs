@@ -46,8 +46,10 @@ pub(crate) enum Certified {
     New,
     /// Known already.
     Known,
-    /// It took the place of an older one, whose record is gone.
+    /// It took the place of an older one of another key, whose record is gone.
     Replaced,
+    /// It took the place of an older one of the same key; the record stays, since that key has signed it.
+    Renewed,
     /// A later one is known.
     Outdated,
     /// It bears this peer's name but another key, and would take the place of ours: refused.
@@ -90,13 +92,33 @@ impl Records {
                 return Ok((name, Certified::Outdated));
             }
             Some(_) if name == self.local => return Ok((name, Certified::Usurper)),
+            Some(known) if certificate.is_same_holder(&known.certificate) => Certified::Renewed,
             Some(_) => Certified::Replaced,
             None if self.known.len() >= ShortId::COUNT => return Err(BadContent::Full),
             None => Certified::New,
         };
-        self.known.insert(name, Known { certificate, record: None });
+        let kept = self.known.remove(&name).filter(|_| outcome == Certified::Renewed);
+        self.known.insert(name, Known { certificate, record: kept.and_then(|known| known.record) });
         self.changes += 1;
         Ok((name, outcome))
+    }
+
+    /// Takes other CAs, and this peer's certificate under them, of the same key as before; returns the peers whose
+    /// certificate is not of these CAs, and forgets them.
+    pub(crate) fn renew(&mut self, trust: Trust, own: &[u8]) -> Result<Vec<PeerName>, BadContent> {
+        let certificate = trust.verify(own).map_err(|_| BadContent::Certificate)?;
+        let known = self.known.get_mut(&self.local).ok_or(BadContent::NoCertificate)?;
+        if !certificate.is_same_holder(&known.certificate) {
+            return Err(BadContent::Certificate);
+        }
+        known.certificate = certificate;
+        self.trust = trust;
+        let trusted = |known: &Known| self.trust.verify(known.certificate.certificate()).is_ok();
+        let strangers: Vec<PeerName> =
+            self.known.iter().filter(|(_, known)| !trusted(known)).map(|(peer, _)| *peer).collect();
+        strangers.iter().for_each(|peer| drop(self.known.remove(peer)));
+        self.changes += 1;
+        Ok(strangers)
     }
 
     /// Takes a record.

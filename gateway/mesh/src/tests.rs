@@ -6,6 +6,7 @@ mod hostile;
 mod links;
 mod network;
 mod records;
+mod renewal;
 mod short_ids;
 
 use std::collections::{BTreeMap, BTreeSet};

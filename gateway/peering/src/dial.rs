@@ -20,6 +20,7 @@ use crate::quic;
 use crate::reason;
 use crate::slots::Slots;
 use crate::task::Input;
+use crate::tls::Credentials;
 
 /// How long one address is tried; silence ends an attempt a second earlier, by QUIC's idle timeout.
 const ATTEMPT: Duration = Duration::from_secs(5);
@@ -40,7 +41,7 @@ pub(crate) struct Local {
     pub(crate) port: Arc<Port>,
     /// Of targets that name none.
     pub(crate) default_port: u16,
-    pub(crate) certificate: Arc<[u8]>,
+    pub(crate) credentials: Arc<Credentials>,
 }
 
 /// Starts attempts to make links.
@@ -142,7 +143,7 @@ pub(crate) async fn listen(local: Local, inputs: mpsc::Sender<Input>) {
             incoming.ignore();
             continue;
         };
-        let (inputs, own) = (inputs.clone(), local.certificate.clone());
+        let (inputs, own) = (inputs.clone(), local.credentials.certificate());
         tokio::spawn(async move {
             let remote = canonical(incoming.remote_address());
             let input = match answer(incoming, &own).await {

@@ -11,6 +11,9 @@ pub enum PeeringError {
     /// The shared socket does not tell its address.
     #[error("the shared UDP socket cannot be used for QUIC")]
     Socket(#[source] io::Error),
+    /// The certificate is not of this peer's key, or not of the CAs that come with it.
+    #[error("this peer cannot go on with another certificate")]
+    NotARenewal(#[source] weave_mesh::Refused),
     /// Peering was stopped.
     #[error("peering has stopped")]
     Stopped,

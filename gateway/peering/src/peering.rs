@@ -16,6 +16,7 @@ use crate::outbox::Event;
 use crate::port::{Port, PortCounters};
 use crate::quic;
 use crate::task::Task;
+use crate::tls::Credentials;
 
 /// Requests of the program that wait; each is answered within a turn.
 const MAX_CONTROLS: usize = 16;
@@ -103,6 +104,13 @@ pub struct Peering {
 pub(crate) enum Control {
     /// Passes a command on.
     Command(weave_mesh::Command),
+    /// Changes who vouches for whom.
+    Renew {
+        /// Of the same key as before.
+        membership: Membership,
+        /// Told what came of it.
+        answer: oneshot::Sender<Result<(), PeeringError>>,
+    },
     /// Asks for the status.
     Status(oneshot::Sender<Status>),
     /// Leaves the network until the deadline and ends.
@@ -118,9 +126,10 @@ impl Peering {
     /// Starts to dial and to listen, on the current tokio runtime.
     pub fn start(config: Config, port: Arc<Port>) -> Result<(Peering, mpsc::Receiver<Event>), PeeringError> {
         let Config { mesh, membership, seed } = config;
-        let endpoint = quic::endpoint(port.clone(), &membership.identity, &membership.trust)?;
-        let certificate = membership.identity.certificate().into();
-        let local = Local { endpoint, port, default_port: mesh.port, certificate };
+        let credentials =
+            Credentials::new(&membership.identity, &membership.trust).map_err(PeeringError::Tls)?;
+        let endpoint = quic::endpoint(port.clone(), &membership.identity, &credentials)?;
+        let local = Local { endpoint, port, default_port: mesh.port, credentials };
         let mesh = Mesh::new(mesh, membership.identity, membership.trust, seed, Instant::now());
         let (controls, control) = mpsc::channel(MAX_CONTROLS);
         let (events, received) = mpsc::channel(MAX_EVENTS);
@@ -133,6 +142,15 @@ impl Peering {
     /// Passes a command to the mesh.
     pub async fn command(&self, command: weave_mesh::Command) -> Result<(), PeeringError> {
         self.controls.send(Control::Command(command)).await.map_err(|_| PeeringError::Stopped)
+    }
+
+    /// Goes on with another certificate of the same key, or with other CAs. Links stay up, but those of peers that the
+    /// CAs do not know.
+    pub async fn renew(&self, membership: Membership) -> Result<(), PeeringError> {
+        let (answer, answered) = oneshot::channel();
+        let control = Control::Renew { membership, answer };
+        self.controls.send(control).await.map_err(|_| PeeringError::Stopped)?;
+        answered.await.map_err(|_| PeeringError::Stopped)?
     }
 
     /// Tells what a probe of the data path found. Never blocks; of two reports on one peer the newer counts.

@@ -9,12 +9,12 @@ use quinn::{
     ClientConfig, Endpoint, EndpointConfig, IdleTimeout, MtuDiscoveryConfig, ServerConfig, TokioRuntime,
     TransportConfig, VarInt,
 };
-use weave_trust::{Identity, Trust};
+use weave_trust::Identity;
 
 use crate::error::PeeringError;
 use crate::port::{MAX_DATAGRAM, Port};
 use crate::restart::{self, RandomIds};
-use crate::tls;
+use crate::tls::{self, Credentials};
 
 /// A link without traffic stays alive by one small datagram a second.
 const KEEP_ALIVE: Duration = Duration::from_secs(1);
@@ -37,13 +37,13 @@ const MAX_INCOMING: usize = 256;
 const INCOMING_BUFFER: u64 = 64 << 10;
 const INCOMING_BUFFERS: u64 = 4 << 20;
 
-/// Opens QUIC, both roles, on the shared port. Needs a tokio runtime.
+/// Opens QUIC, both roles, on the shared port. Needs a tokio runtime. The credentials may be renewed, the key not.
 pub(crate) fn endpoint(
     port: Arc<Port>,
     identity: &Identity,
-    trust: &Trust,
+    credentials: &Arc<Credentials>,
 ) -> Result<Endpoint, PeeringError> {
-    let (client, server) = tls::configs(identity, trust).map_err(PeeringError::Tls)?;
+    let (client, server) = tls::configs(credentials).map_err(PeeringError::Tls)?;
     let transport = Arc::new(transport());
 
     let crypto = QuicServerConfig::try_from(server).expect("ring has the initial cipher suite");

@@ -20,8 +20,10 @@ use tokio::task::JoinHandle;
 use tracing::{debug, info, warn};
 use weave_mesh::{CloseReason, Command, DialId, Mesh};
 use weave_model::{Forwarding, LinkId, Routes};
+use weave_trust::Membership;
 
 use crate::dial::{Dialler, Local, listen};
+use crate::error::PeeringError;
 use crate::link::{CloseCode, Established};
 use crate::links::Links;
 use crate::outbox::{Event, Outbox};
@@ -128,6 +130,7 @@ impl Task {
             tokio::select! {
                 control = self.controls.recv() => match control {
                     Some(Control::Command(command)) => self.command(command),
+                    Some(Control::Renew { membership, answer }) => drop(answer.send(self.renew(membership))),
                     // Who asked and did not wait is not owed an answer.
                     Some(Control::Status(answer)) => drop(answer.send(self.status())),
                     Some(Control::Stop { deadline, done }) => break Some((deadline, done)),
@@ -174,6 +177,15 @@ impl Task {
         self.left |= command == Command::Leave;
         self.mesh.handle_command(command, Instant::now());
         self.drain();
+    }
+
+    /// The machine first: it is the one that refuses what is no renewal.
+    fn renew(&mut self, membership: Membership) -> Result<(), PeeringError> {
+        let Membership { identity, trust, .. } = membership;
+        let renewed = self.mesh.handle_renewal(identity.clone(), trust.clone(), Instant::now());
+        self.drain();
+        renewed.map_err(PeeringError::NotARenewal)?;
+        self.local.credentials.renew(&identity, &trust).map_err(PeeringError::Tls)
     }
 
     fn take_reports(&mut self) {

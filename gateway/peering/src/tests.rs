@@ -6,5 +6,6 @@ mod nat;
 mod outbox;
 mod peers;
 mod port;
+mod renewal;
 mod slots;
 mod support;

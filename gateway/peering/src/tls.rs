@@ -5,13 +5,15 @@
 //! so every link starts with the full check.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 
-use rustls::client::Resumption;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::{ResolvesClientCert, Resumption};
 use rustls::crypto::{CryptoProvider, ring, verify_tls13_signature};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName, UnixTime};
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
+use rustls::server::{ClientHello, ResolvesServerCert};
+use rustls::sign::CertifiedKey;
 use rustls::{
     CertificateError, ClientConfig, DigitallySignedStruct, DistinguishedName, Error, OtherError,
     PeerIncompatible, ServerConfig, SignatureScheme,
@@ -27,26 +29,68 @@ pub(crate) const SERVER_NAME: &str = "peer.weave.internal";
 /// What rustls puts around a verifier's own words.
 const REFUSAL: (&str, &str) = ("invalid peer certificate: Other(OtherError(", "))");
 
-/// The settings of both roles of one peer.
-pub(crate) fn configs(identity: &Identity, trust: &Trust) -> Result<(ClientConfig, ServerConfig), Error> {
-    let provider = Arc::new(ring::default_provider());
-    let verifier = Arc::new(Verifier { trust: trust.clone(), provider: provider.clone() });
-    let chain = vec![CertificateDer::from(identity.certificate().to_vec())];
-    let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(identity.key_pkcs8()));
+/// What handshakes of both roles prove and ask for. A renewal counts for every handshake that begins after it, and for
+/// the judgement of those under way; connections that are up are not touched.
+pub(crate) struct Credentials {
+    current: RwLock<Arc<Current>>,
+    provider: Arc<CryptoProvider>,
+}
 
+struct Current {
+    trust: Trust,
+    certificate: Arc<[u8]>,
+    certified: Arc<CertifiedKey>,
+}
+
+impl Credentials {
+    pub(crate) fn new(identity: &Identity, trust: &Trust) -> Result<Arc<Credentials>, Error> {
+        let provider = Arc::new(ring::default_provider());
+        let current = RwLock::new(Arc::new(Current::new(identity, trust, &provider)?));
+        Ok(Arc::new(Credentials { current, provider }))
+    }
+
+    /// Takes another certificate, or other CAs.
+    pub(crate) fn renew(&self, identity: &Identity, trust: &Trust) -> Result<(), Error> {
+        let next = Arc::new(Current::new(identity, trust, &self.provider)?);
+        *self.current.write().unwrap_or_else(PoisonError::into_inner) = next;
+        Ok(())
+    }
+
+    /// The certificate that is shown to others.
+    pub(crate) fn certificate(&self) -> Arc<[u8]> {
+        self.current().certificate.clone()
+    }
+
+    fn current(&self) -> Arc<Current> {
+        self.current.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+impl Current {
+    fn new(identity: &Identity, trust: &Trust, provider: &CryptoProvider) -> Result<Current, Error> {
+        let chain = vec![CertificateDer::from(identity.certificate().to_vec())];
+        let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(identity.key_pkcs8()));
+        let certified = Arc::new(CertifiedKey::from_der(chain, key, provider)?);
+        Ok(Current { trust: trust.clone(), certificate: identity.certificate().into(), certified })
+    }
+}
+
+/// The settings of both roles of one peer.
+pub(crate) fn configs(credentials: &Arc<Credentials>) -> Result<(ClientConfig, ServerConfig), Error> {
+    let provider = credentials.provider.clone();
     let mut client = ClientConfig::builder_with_provider(provider.clone())
         .with_protocol_versions(&[&rustls::version::TLS13])?
         .dangerous()
-        .with_custom_certificate_verifier(verifier.clone())
-        .with_client_auth_cert(chain.clone(), key.clone_key())?;
+        .with_custom_certificate_verifier(credentials.clone())
+        .with_client_cert_resolver(credentials.clone());
     client.alpn_protocols = vec![ALPN.to_vec()];
     client.resumption = Resumption::disabled();
     client.enable_early_data = false;
 
     let mut server = ServerConfig::builder_with_provider(provider)
         .with_protocol_versions(&[&rustls::version::TLS13])?
-        .with_client_cert_verifier(verifier)
-        .with_single_cert(chain, key)?;
+        .with_client_cert_verifier(credentials.clone())
+        .with_cert_resolver(credentials.clone());
     server.alpn_protocols = vec![ALPN.to_vec()];
     server.send_tls13_tickets = 0;
     server.max_early_data_size = 0;
@@ -85,14 +129,9 @@ impl fmt::Debug for Refusal {
 }
 
 /// Asks [`Trust`] about the other side's certificate, in either role.
-struct Verifier {
-    trust: Trust,
-    provider: Arc<CryptoProvider>,
-}
-
-impl Verifier {
+impl Credentials {
     fn judge(&self, certificate: &CertificateDer<'_>) -> Result<(), Error> {
-        self.trust.verify(certificate).map(drop).map_err(|error| {
+        self.current().trust.verify(certificate).map(drop).map_err(|error| {
             Error::InvalidCertificate(CertificateError::Other(OtherError(Arc::new(Refusal(error)))))
         })
     }
@@ -112,13 +151,33 @@ impl Verifier {
     }
 }
 
-impl fmt::Debug for Verifier {
+impl fmt::Debug for Credentials {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Verifier({:?})", self.trust)
+        write!(f, "Credentials({:?})", self.current().trust)
     }
 }
 
-impl ServerCertVerifier for Verifier {
+impl ResolvesServerCert for Credentials {
+    fn resolve(&self, _client_hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        Some(self.current().certified.clone())
+    }
+}
+
+impl ResolvesClientCert for Credentials {
+    fn resolve(
+        &self,
+        _root_hint_subjects: &[&[u8]],
+        _schemes: &[SignatureScheme],
+    ) -> Option<Arc<CertifiedKey>> {
+        Some(self.current().certified.clone())
+    }
+
+    fn has_certs(&self) -> bool {
+        true
+    }
+}
+
+impl ServerCertVerifier for Credentials {
     fn verify_server_cert(
         &self,
         end_entity: &CertificateDer<'_>,
@@ -154,7 +213,7 @@ impl ServerCertVerifier for Verifier {
     }
 }
 
-impl ClientCertVerifier for Verifier {
+impl ClientCertVerifier for Credentials {
     /// Empty: a hint would only tell strangers which network listens here.
     fn root_hint_subjects(&self) -> &[DistinguishedName] {
         &[]

@@ -19,7 +19,7 @@ mod password;
 mod trust;
 
 pub use identity::{Identity, IdentityKey};
-pub use membership::Membership;
+pub use membership::{Membership, NotARenewal};
 pub use network::NetworkCa;
 pub use password::WeakPassword;
 pub use trust::{Trust, TrustError, VerifiedPeer};

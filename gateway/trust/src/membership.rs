@@ -44,6 +44,51 @@ impl Membership {
     }
 }
 
+/// Why a membership cannot take the place of another while its peer runs.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum NotARenewal {
+    /// It is of another peer, or of the same with another key: links and sessions are bound to the key.
+    #[error("it is for another key or name; restart the gateway to take that")]
+    OtherKey,
+    /// Sessions that are up could not be renewed with peers that have not changed.
+    #[error("its pre-shared key is another; restart all gateways of the network to take that")]
+    OtherPsk,
+    /// Others would go on with the certificate that they know.
+    #[error(
+        "its certificate has issue number {issue}, not above the {current} of the one in use; issue it anew"
+    )]
+    NotLater {
+        /// The number of the certificate in use.
+        current: u64,
+        /// That of the one that should follow.
+        issue: u64,
+    },
+    /// Its certificate does not pass its own CAs.
+    #[error(transparent)]
+    Certificate(#[from] TrustError),
+}
+
+impl Membership {
+    /// Whether a running peer may go on as `next`: same key, name and pre-shared key, and the same certificate or one that
+    /// was issued later, by whichever CA.
+    pub fn check_renewal(&self, next: &Membership) -> Result<(), NotARenewal> {
+        if self.identity.name() != next.identity.name()
+            || self.identity.key().public() != next.identity.key().public()
+        {
+            return Err(NotARenewal::OtherKey);
+        }
+        if self.psk != next.psk {
+            return Err(NotARenewal::OtherPsk);
+        }
+        let new = next.trust.verify(next.identity.certificate())?;
+        if self.identity.certificate() == next.identity.certificate() {
+            return Ok(());
+        }
+        let (current, issue) = (self.trust.verify(self.identity.certificate())?.issue(), new.issue());
+        if issue <= current { Err(NotARenewal::NotLater { current, issue }) } else { Ok(()) }
+    }
+}
+
 impl fmt::Debug for Membership {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Membership({})", self.identity.name())

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 use weave_model::{NetworkName, PeerName};
 
 use crate::certificate::{dns_name, parse_dns_name};
-use crate::{Identity, IdentityKey, Membership, NetworkCa, Trust, TrustError};
+use crate::{Identity, IdentityKey, Membership, NetworkCa, NotARenewal, Trust, TrustError};
 
 const ALICE: PeerName = PeerName::new([0x7a, 0x9f, 0xeb, 0xb6, 0x0c, 0x6e]);
 
@@ -135,6 +135,35 @@ fn two_cas_are_in_force_during_a_change() {
         assert!(trust.verify(ca.issue(ALICE, &key(2), 1).certificate()).is_ok());
     }
     assert!(trust.verify(ca(4).issue(ALICE, &key(2), 1).certificate()).is_err());
+}
+
+#[test]
+fn a_renewal_keeps_the_key_and_grows() {
+    let both = ca(1).trust().joined(&ca(3).trust());
+    assert_eq!(both.ca_certificates().count(), 2);
+    assert_eq!(both.joined(&ca(1).trust()).fingerprints(), both.fingerprints(), "each once");
+    let psk = [7; 32];
+    let as_of = |identity: &Identity, trust: &Trust| Membership {
+        identity: identity.clone(),
+        trust: trust.clone(),
+        psk,
+    };
+    let (old, new) = (ca(1).issue(ALICE, &key(2), 5), ca(3).issue(ALICE, &key(2), 6));
+    let running = as_of(&old, &ca(1).trust());
+    assert_eq!(running.check_renewal(&as_of(&old, &both)), Ok(()), "another set of CAs");
+    assert_eq!(as_of(&old, &both).check_renewal(&as_of(&new, &both)), Ok(()));
+    assert_eq!(as_of(&new, &both).check_renewal(&as_of(&new, &ca(3).trust())), Ok(()));
+    let verified = |i: &Identity| both.verify(i.certificate()).unwrap();
+    assert!(verified(&old).is_same_holder(&verified(&new)));
+    let not_later = Err(NotARenewal::NotLater { current: 6, issue: 5 });
+    assert_eq!(as_of(&new, &both).check_renewal(&as_of(&old, &both)), not_later);
+    let other = ca(3).issue(ALICE, &key(9), 7);
+    assert_eq!(running.check_renewal(&as_of(&other, &both)), Err(NotARenewal::OtherKey));
+    assert!(!verified(&other).is_same_holder(&verified(&new)));
+    let other_psk = Membership { psk: [8; 32], ..as_of(&new, &both) };
+    assert_eq!(running.check_renewal(&other_psk), Err(NotARenewal::OtherPsk));
+    let orphan = as_of(&new, &ca(1).trust());
+    assert_eq!(running.check_renewal(&orphan), Err(TrustError::OtherNetwork.into()));
 }
 
 #[test]

@@ -85,6 +85,28 @@ impl Trust {
         self.certificates.iter().map(|c| &**c)
     }
 
+    /// These CAs and those of `other`, each once; for a network that changes from one CA to the next.
+    pub fn joined(&self, other: &Trust) -> Trust {
+        let more = || {
+            let pairs = other.certificates.iter().zip(other.anchors.iter());
+            pairs.filter(|(certificate, _)| !self.certificates.contains(certificate))
+        };
+        Trust {
+            network: self.network.clone(),
+            certificates: self.certificates.iter().cloned().chain(more().map(|(c, _)| c.clone())).collect(),
+            anchors: self.anchors.iter().cloned().chain(more().map(|(_, anchor)| anchor.clone())).collect(),
+        }
+    }
+
+    /// A short name of each CA for people: the first 64 bits of the SHA-256 of its certificate, in hex.
+    pub fn fingerprints(&self) -> Vec<String> {
+        let short = |der: &Arc<[u8]>| {
+            let hash = ring::digest::digest(&ring::digest::SHA256, der);
+            hash.as_ref().iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+        };
+        self.certificates.iter().map(short).collect()
+    }
+
     /// The CAs' certificates as PEM.
     pub fn to_pem(&self) -> String {
         self.certificates.iter().map(|c| pem::encode(&pem::Pem::new("CERTIFICATE", c.to_vec()))).collect()
@@ -169,6 +191,11 @@ impl VerifiedPeer {
         self.name == other.name
             && (self.issue, std::cmp::Reverse(self.key_hash))
                 > (other.issue, std::cmp::Reverse(other.key_hash))
+    }
+
+    /// Whether both certificates are of one peer with one key: only the issue, or the CA, differs.
+    pub fn is_same_holder(&self, other: &VerifiedPeer) -> bool {
+        (self.name, self.key_hash) == (other.name, other.key_hash)
     }
 
     /// The certificate, DER.

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Instant;
 
-use weave_model::{LinkId, PeerName};
+use weave_model::{LinkId, PeerName, ShortId};
 
 use super::{Flood, Overtaken, SUMMARY_AT_MOST_EVERY, UNPROVEN_PER_LINK, fresh_digest};
 use crate::codec::SignedBytes;
@@ -29,7 +29,7 @@ impl Flood {
                     }
                 }
             }
-            Certified::Known => {
+            Certified::Known | Certified::Renewed => {
                 state.outbox.certified.insert(peer);
             }
             // It lives in the past: our record of this peer, with the certificate, is news there.
@@ -45,6 +45,7 @@ impl Flood {
     pub(super) fn note_certificate(&mut self, peer: PeerName, outcome: Certified) {
         match outcome {
             Certified::Replaced => self.forget(peer),
+            Certified::Renewed => self.certify_anew(peer),
             Certified::Usurper => self.usurped = true,
             Certified::New | Certified::Known | Certified::Outdated => {}
         }
@@ -72,7 +73,8 @@ impl Flood {
                 self.drop_unproven(peer);
             }
             Err(bad) => {
-                if bad == BadContent::NoCertificate {
+                let room = state.asked.len() < ShortId::COUNT;
+                if bad == BadContent::NoCertificate && room && state.asked.insert(peer) {
                     state.outbox.ask(peer);
                 }
                 return Err(bad);

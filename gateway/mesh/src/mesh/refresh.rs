@@ -42,9 +42,9 @@ impl Mesh {
         let wanted = up.dial.is_some() || self.links.is_linked(peer) || self.links.peers().len() < limit;
         // The floor: a peer that no path leads to is taken in, whatever the limit.
         let needed = !self.picture.routes().peers.contains_key(&peer);
-        let certificate = self.records().certificate(peer).map(Version::of_certificate);
-        if let Some(certificate) = certificate.filter(|_| wanted || needed)
-            && self.links.up(up.link, peer, up.remote, up.dial.is_some(), certificate, now)
+        let key = self.records().certificate(peer).map(|c| Version::of_certificate(c).key);
+        if let Some(key) = key.filter(|_| wanted || needed)
+            && self.links.up(up.link, peer, up.remote, up.dial.is_some(), key, now)
         {
             return Ok(peer);
         }

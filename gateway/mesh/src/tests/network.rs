@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use weave_model::{LinkId, PathReport, PeerName, Routes};
-use weave_trust::Identity;
+use weave_trust::{Identity, Trust};
 
 use super::peer;
 use super::records::{ca, identity};
@@ -107,6 +107,12 @@ impl Network {
         self.identities.insert(number, identity);
         self.machines.insert(number, mesh);
         self.events.insert(number, Vec::new());
+    }
+
+    /// Gives a machine another certificate of its key, or other CAs.
+    pub(super) fn renew(&mut self, number: u16, identity: Identity, trust: Trust) {
+        self.identities.insert(number, identity.clone());
+        self.machines.get_mut(&number).unwrap().handle_renewal(identity, trust, self.now).unwrap();
     }
 
     /// Stops a machine without a word; the others notice after a while.

@@ -4,12 +4,12 @@ use std::net::SocketAddr;
 
 use quinn::{ApplicationClose, ConnectionClose, ConnectionError, TransportErrorCode};
 
-use super::support::{Node, Wire, linked, member, wait_until};
+use super::support::{Node, Wire, credentials, linked, member, wait_until};
 use crate::{dial, quic, reason};
 
 fn endpoint(wire: &Wire, ca: u8, seed: u8) -> quinn::Endpoint {
     let member = member(ca, seed);
-    quic::endpoint(wire.port.clone(), &member.identity, &member.trust).unwrap()
+    quic::endpoint(wire.port.clone(), &member.identity, &credentials(&member)).unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

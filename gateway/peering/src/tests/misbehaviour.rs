@@ -4,7 +4,7 @@ use quinn::{ConnectionError, SendStream};
 use weave_mesh::MAX_MESSAGE;
 use weave_model::Train;
 
-use super::support::{DEADLINE, Node, Wire, linked, member, wait_until};
+use super::support::{DEADLINE, Node, Wire, credentials, linked, member, wait_until};
 use crate::link::Established;
 use crate::quic;
 
@@ -18,7 +18,7 @@ impl Rogue {
     fn new() -> Rogue {
         let wire = Wire::open();
         let member = member(1, 9);
-        let endpoint = quic::endpoint(wire.port.clone(), &member.identity, &member.trust).unwrap();
+        let endpoint = quic::endpoint(wire.port.clone(), &member.identity, &credentials(&member)).unwrap();
         Rogue { wire, endpoint }
     }
 

@@ -9,13 +9,13 @@ use quinn::udp::RecvMeta;
 use quinn::{AsyncUdpSocket as _, ConnectionError};
 use weave_model::Train;
 
-use super::support::{DEADLINE, Wire, member};
+use super::support::{DEADLINE, Wire, credentials, member};
 use crate::port::canonical;
 use crate::quic;
 
 fn endpoint(wire: &Wire, ca: u8, seed: u8) -> quinn::Endpoint {
     let member = member(ca, seed);
-    quic::endpoint(wire.port.clone(), &member.identity, &member.trust).unwrap()
+    quic::endpoint(wire.port.clone(), &member.identity, &credentials(&member)).unwrap()
 }
 
 async fn within<T>(future: impl Future<Output = T>) -> T {

@@ -13,6 +13,7 @@ use weave_mesh::Remembered;
 use weave_model::{Adjacency, Forwarding, NetworkName, PeerName, Target, Train};
 use weave_trust::{IdentityKey, Membership, NetworkCa};
 
+use crate::tls::Credentials;
 use crate::{Config, Event, Peering, Port, Status};
 
 pub(super) const DEADLINE: Duration = Duration::from_secs(20);
@@ -23,6 +24,11 @@ pub(super) fn member(ca: u8, seed: u8) -> Membership {
     let ca = NetworkCa::from_seed(network, [ca; 32]);
     let key = IdentityKey::from_seed([seed; 32]);
     ca.membership(ca.issue(key.peer_name(), &key, 1))
+}
+
+/// What handshakes of a member are made with.
+pub(super) fn credentials(member: &Membership) -> Arc<Credentials> {
+    Credentials::new(&member.identity, &member.trust).unwrap()
 }
 
 /// A UDP socket with a port for QUIC and a thread that reads it, until dropped.
