@@ -91,8 +91,10 @@ fn become_init(host: &str) -> Result<std::convert::Infallible, Error> {
     let null = OpenOptions::new().read(true).write(true).open("/dev/null");
     let null = null.map_err(Error::io("opening /dev/null"))?;
     dup2_stdin(&null).and_then(|()| dup2_stdout(&null)).map_err(Error::errno("silencing pid 1"))?;
-    sethostname(host).map_err(Error::errno("naming the host"))?;
-    root(&Inside::host(host).join("root"))?;
+    let own = Inside::host(host).join("root");
+    let name = fs::read_to_string(own.join("etc/hostname")).map_err(Error::io("reading the host's name"))?;
+    sethostname(name.trim()).map_err(Error::errno("naming the host"))?;
+    root(&own)?;
     capabilities::drop_machine().map_err(Error::io("dropping capabilities"))?;
     let init = ["/lib/systemd/systemd", "/usr/lib/systemd/systemd", "/sbin/init"];
     let Some(init) = init.into_iter().find(|path| Path::new(path).exists()) else {

@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
+use std::net::Ipv4Addr;
 use std::os::fd::{AsRawFd as _, RawFd};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;
@@ -20,6 +21,7 @@ use crate::keeper::Inside;
 use crate::network;
 use crate::plan::{self, Router};
 use crate::protocol::{self, NAMESPACES, Reply, Request};
+use crate::range::Range;
 use crate::rules::{self, Behind};
 use crate::values::{Cable, Nat, Place, SiteStatus, Status, Topology};
 
@@ -99,9 +101,9 @@ impl Control {
         match request {
             Request::Status => {}
             Request::SetTopology(topology) => self.set_topology(topology)?,
-            Request::EnsureSite { name, index } => self.ensure_site(&name, index)?,
+            Request::EnsureSite { name, index, lan } => self.ensure_site(&name, index, lan)?,
             Request::RemoveSite { name } => self.remove_site(&name)?,
-            Request::EnsureHost(host) => self.ensure_host(&host)?,
+            Request::EnsureHost(order) => self.ensure_host(&order)?,
             Request::DestroyHost { name } => self.destroy_host(&name)?,
             Request::SetNat { site, nat } => self.set_nat(&site, nat)?,
             Request::Cut(cable) => self.set_cut(cable, true)?,
@@ -118,15 +120,16 @@ impl Control {
         self.save(&state)
     }
 
-    fn ensure_site(&self, name: &str, index: u8) -> Result<(), Error> {
+    fn ensure_site(&self, name: &str, index: u8, lan: Option<Range>) -> Result<(), Error> {
         plan::check_site(name)?;
         plan::check_index("site", index)?;
         let mut state = self.state();
         if let Some(site) = state.status.sites.get(name) {
-            if site.index == index {
+            if site.index == index && lan.is_none_or(|lan| lan == site.lan) {
                 return Ok(());
             }
-            return Err(Error::Conflict(format!("site {name}"), format!("has number {}", site.index)));
+            let known_as = format!("has number {} and range {}", site.index, site.lan);
+            return Err(Error::Conflict(format!("site {name}"), known_as));
         }
         if let Some((other, _)) = state.status.sites.iter().find(|(_, site)| site.index == index) {
             return Err(Error::Conflict(format!("number {index}"), format!("is site {other}")));
@@ -136,8 +139,10 @@ impl Control {
         }
         let router = Router::of(name);
         let nat = (router == Router::Masquerade).then(Nat::default);
-        let site = SiteStatus { index, router, public: plan::router_public(index), nat };
+        let lan = lan.unwrap_or_else(|| plan::lan(index));
+        let site = SiteStatus { index, lan, router, public: plan::router_public(index), nat };
         let made = network::make_site(name, &site).and_then(|()| {
+            network::add_routes([network::router(name)], state.status.foreign())?;
             state.status.sites.insert(name.to_owned(), site);
             self.apply_router(&state, name)
         });
@@ -287,6 +292,11 @@ impl Control {
 }
 
 impl Status {
+    /// The public addresses that do not follow from numbers, to which everybody needs a route.
+    pub(crate) fn foreign(&self) -> impl Iterator<Item = Ipv4Addr> {
+        self.hosts.values().filter_map(|host| host.public).filter(|address| !plan::is_numbered(*address))
+    }
+
     /// Drops the cuts of a site or host that goes.
     pub(crate) fn forget_cuts(&mut self, name: &str) {
         self.cuts.retain(|cable| match cable {

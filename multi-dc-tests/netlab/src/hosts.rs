@@ -1,5 +1,6 @@
 //! Hosts come and go: made and booted when asked for, destroyed with all that is theirs.
 
+use std::net::Ipv4Addr;
 use std::path::Path;
 use std::sync::{Arc, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -10,11 +11,9 @@ use crate::error::Error;
 use crate::image;
 use crate::keeper::Inside;
 use crate::network;
-use crate::plan;
-use crate::values::{HostConfig, HostStatus, Phase};
-
-/// From the request to an SSH banner. Measured: 1 to 3 s; the rest is for machines busy with something else.
-pub(crate) const BOOT_DEADLINE: Duration = Duration::from_secs(30);
+use crate::order::Order;
+use crate::plan::{self, OPERATOR, Router};
+use crate::values::{HostStatus, Phase, SiteStatus, Status};
 
 /// A kill takes effect at once; what takes long is the kernel's tidying of a network namespace.
 pub(crate) const DEATH_DEADLINE: Duration = Duration::from_secs(10);
@@ -37,10 +36,10 @@ pub(crate) struct Running {
 
 impl Control {
     /// Makes a host exist and waits until its SSH answers.
-    pub(crate) fn ensure_host(self: &Arc<Control>, config: &HostConfig) -> Result<(), Error> {
+    pub(crate) fn ensure_host(self: &Arc<Control>, config: &Order) -> Result<(), Error> {
         plan::check_host(&config.name)?;
         plan::check_index("host", config.index)?;
-        let deadline = Instant::now() + BOOT_DEADLINE;
+        let deadline = Instant::now() + config.deadline();
         let mut state = self.state();
         while state.running.get(&config.name).is_some_and(|running| running.going) {
             state = self.wait(state, deadline, || format!("host {} is being destroyed", config.name))?;
@@ -59,7 +58,7 @@ impl Control {
                         format!(
                             "host {} shows no SSH banner after {} s",
                             config.name,
-                            BOOT_DEADLINE.as_secs()
+                            config.deadline().as_secs()
                         )
                     })?;
                 }
@@ -98,7 +97,13 @@ impl Control {
         state.running.remove(name);
         state.status.forget_cuts(name);
         self.changed.notify_all();
+        let routers = state.status.sites.keys().map(|site| network::router(site));
+        let unrouted = match host.public.filter(|public| !plan::is_numbered(*public)) {
+            Some(public) => network::remove_routes(routers, public),
+            None => Ok(()),
+        };
         let done = [
+            unrouted,
             self.apply_router(&state, &host.site),
             self.apply_lan(&state, &host.site),
             unmake(name, &host),
@@ -107,15 +112,22 @@ impl Control {
         done.into_iter().collect()
     }
 
-    fn make_host(&self, state: &mut State, config: &HostConfig) -> Result<(), Error> {
+    fn make_host(&self, state: &mut State, config: &Order) -> Result<(), Error> {
         let site = state.status.sites.get(&config.site).cloned();
         let site = site.ok_or_else(|| Error::NotFound(format!("site {}", config.site)))?;
+        let (private, public) = match config.addresses {
+            Some(given) => check_addresses(&state.status, &site, given)?,
+            None => (
+                plan::host_private(site.lan, config.index),
+                plan::host_public(site.router, site.index, config.index),
+            ),
+        };
         let host = HostStatus {
             site: config.site.clone(),
             index: config.index,
-            private: plan::host_private(site.index, config.index),
-            public: plan::host_public(site.router, site.index, config.index),
-            ssh: plan::host_ssh(site.router, site.index, config.index),
+            private,
+            public,
+            ssh: plan::host_ssh(public, site.index, config.index),
             phase: Phase::Stopped,
             labels: config.labels.clone(),
         };
@@ -124,6 +136,8 @@ impl Control {
             .and_then(|()| image::make(config))
             .and_then(|()| {
                 state.status.hosts.insert(config.name.clone(), host.clone());
+                let routers = state.status.sites.keys().map(|site| network::router(site));
+                network::add_routes(routers, state.status.foreign())?;
                 self.apply_router(state, &config.site)
             });
         if let Err(error) = made {
@@ -151,13 +165,14 @@ impl Control {
 }
 
 /// Whether the host is there already, as it is asked for.
-fn known(state: &State, config: &HostConfig) -> Result<bool, Error> {
-    let HostConfig { name, site, index, .. } = config;
+fn known(state: &State, config: &Order) -> Result<bool, Error> {
+    let Order { name, site, index, addresses, .. } = config;
     if let Some(host) = state.status.hosts.get(name) {
-        if (&host.site, &host.index) == (site, index) {
+        let addressed = addresses.is_none_or(|given| given == (host.private, host.public));
+        if (&host.site, &host.index) == (site, index) && addressed {
             return Ok(true);
         }
-        let known_as = format!("is number {} of site {}", host.index, host.site);
+        let known_as = format!("is number {} of site {} at {}", host.index, host.site, host.private);
         return Err(Error::Conflict(format!("host {name}"), known_as));
     }
     if state.status.sites.contains_key(name) {
@@ -168,6 +183,40 @@ fn known(state: &State, config: &HostConfig) -> Result<bool, Error> {
         return Err(Error::Conflict(format!("number {index} of site {site}"), format!("is host {twin}")));
     }
     Ok(false)
+}
+
+/// Passes on addresses that a host of the site can have and nobody has.
+fn check_addresses(
+    status: &Status,
+    site: &SiteStatus,
+    (private, public): (Ipv4Addr, Option<Ipv4Addr>),
+) -> Result<(Ipv4Addr, Option<Ipv4Addr>), Error> {
+    if !site.lan.suits(private) {
+        return Err(Error::Invalid(format!("{private} is no host's address in {}", site.lan)));
+    }
+    match (site.router, public) {
+        (Router::Cloud, None) => {
+            return Err(Error::Invalid(format!("without a public address nobody would reach {private}")));
+        }
+        (Router::Masquerade, Some(public)) => {
+            return Err(Error::Invalid(format!("{public} cannot be a host's behind a masquerade")));
+        }
+        _ => {}
+    }
+    let free = public
+        .is_none_or(|public| public != OPERATOR && status.sites.values().all(|other| other.public != public));
+    let twin = status.hosts.iter().find(|(_, host)| {
+        host.private == private && status.sites.get(&host.site).is_some_and(|other| other.index == site.index)
+            || public.is_some() && host.public == public
+    });
+    match twin {
+        None if free => Ok((private, public)),
+        None => Err(Error::Conflict(format!("{public:?}"), "is a router's or the operator's".to_owned())),
+        Some((twin, host)) => {
+            let address = if host.private == private { private } else { public.unwrap_or(private) };
+            Err(Error::Conflict(address.to_string(), format!("is host {twin}")))
+        }
+    }
 }
 
 /// Removes what is outside of the state: cable, disk, cgroup. Goes on after an error and reports the first.

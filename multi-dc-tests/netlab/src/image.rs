@@ -17,15 +17,16 @@ use std::path::{Path, PathBuf};
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 
 use crate::error::Error;
+use crate::first_boot;
 use crate::keeper::Inside;
+use crate::order::{FirstBoot, Order};
 use crate::strip;
-use crate::values::HostConfig;
 
 /// Top folders that may be file systems of their own, which an overlay of `/` does not include.
 const LAYERS: [&str; 5] = ["", "usr", "var", "opt", "etc"];
 
 /// What the hosts must not see of the machine, and what would only confuse them.
-const HIDDEN: [&str; 19] = [
+const HIDDEN: [&str; 20] = [
     "root",
     "home",
     "srv",
@@ -36,6 +37,7 @@ const HIDDEN: [&str; 19] = [
     "var/tmp",
     "var/mail",
     "var/spool",
+    "var/lib/cloud",
     "var/lib/docker",
     "var/lib/containerd",
     "var/lib/containers",
@@ -63,7 +65,7 @@ pub(crate) fn make_strip() -> Result<(), Error> {
 }
 
 /// Mounts a host's root and writes what is its own. The strip must exist.
-pub(crate) fn make(host: &HostConfig) -> Result<(), Error> {
+pub(crate) fn make(host: &Order) -> Result<(), Error> {
     let folder = Inside::host(&host.name);
     let root = folder.join("root");
     create(&root)?;
@@ -77,6 +79,15 @@ pub(crate) fn make(host: &HostConfig) -> Result<(), Error> {
                 .map_err(Error::errno(format_args!("hiding /{hidden} from a host")))?;
         }
     }
+    let uuid =
+        fs::read_to_string("/proc/sys/kernel/random/uuid").map_err(Error::io("drawing a machine id"))?;
+    write(&root.join("etc/machine-id"), &uuid.replace('-', ""), 0o444)?;
+    let (authorized_key, host_key) = match &host.first_boot {
+        FirstBoot::CloudInit { instance_id, user_data } => {
+            return first_boot::prepare(&root, instance_id, user_data);
+        }
+        FirstBoot::Prepared { authorized_key, host_key_pem } => (authorized_key, host_key_pem),
+    };
     let name = &host.name;
     write(&root.join("etc/hostname"), &format!("{name}\n"), 0o644)?;
     write(
@@ -84,12 +95,9 @@ pub(crate) fn make(host: &HostConfig) -> Result<(), Error> {
         &format!("127.0.0.1 localhost\n127.0.1.1 {name}\n::1 localhost ip6-localhost\n"),
         0o644,
     )?;
-    let uuid =
-        fs::read_to_string("/proc/sys/kernel/random/uuid").map_err(Error::io("drawing a machine id"))?;
-    write(&root.join("etc/machine-id"), &uuid.replace('-', ""), 0o444)?;
     let own = root.join("etc/weave-lab");
-    write(&own.join("authorized_keys"), &format!("{}\n", host.authorized_key.trim_end()), 0o600)?;
-    write(&own.join("hostkey"), &format!("{}\n", host.host_key_pem.trim_end()), 0o600)
+    write(&own.join("authorized_keys"), &format!("{}\n", authorized_key.trim_end()), 0o600)?;
+    write(&own.join("hostkey"), &format!("{}\n", host_key.trim_end()), 0o600)
 }
 
 /// Removes what [`make`] made, as far as it is there.

@@ -16,10 +16,11 @@ use crate::cgroup::{self, Cgroup};
 use crate::enter::{self, Door};
 use crate::error::Error;
 use crate::folder::Folder;
-use crate::hosts::BOOT_DEADLINE;
 use crate::keeper::KEEPER;
 use crate::network;
+use crate::order::{InstanceConfig, Order};
 use crate::protocol::{self, Reply, Request};
+use crate::range::Range;
 use crate::remains;
 use crate::requirements;
 use crate::values::{Cable, Config, HostConfig, HostStatus, Nat, Place, Status, Topology};
@@ -99,7 +100,14 @@ impl Lab {
 
     /// Makes a site exist: a router on the internet with a LAN behind it.
     pub fn ensure_site(&self, name: &str, index: u8) -> Result<(), Error> {
-        self.change(&Request::EnsureSite { name: name.to_owned(), index }, ANSWER_DEADLINE).map(drop)
+        self.change(&Request::EnsureSite { name: name.to_owned(), index, lan: None }, ANSWER_DEADLINE)
+            .map(drop)
+    }
+
+    /// Makes a site exist whose LAN has these addresses.
+    pub fn ensure_site_with(&self, name: &str, index: u8, lan: Range) -> Result<(), Error> {
+        let request = Request::EnsureSite { name: name.to_owned(), index, lan: Some(lan) };
+        self.change(&request, ANSWER_DEADLINE).map(drop)
     }
 
     /// Removes a site, whose hosts must be gone, if it is there. The lab stays up without sites; see
@@ -123,10 +131,13 @@ impl Lab {
 
     /// Makes a host exist and waits until its SSH answers.
     pub fn ensure_host(&self, host: &HostConfig) -> Result<HostStatus, Error> {
-        let request = Request::EnsureHost(Box::new(host.clone()));
-        let status = self.change(&request, BOOT_DEADLINE + ANSWER_DEADLINE)?;
-        let made = status.hosts.get(&host.name).cloned();
-        made.ok_or_else(|| Error::NotFound(format!("host {}", host.name)))
+        self.order(Order::from(host))
+    }
+
+    /// Makes a host exist that plays an instance of a cloud, and waits until its SSH answers: cloud-init has given it
+    /// keys by then. One that was switched off boots again.
+    pub fn ensure_instance(&self, instance: &InstanceConfig) -> Result<HostStatus, Error> {
+        self.order(Order::from(instance))
     }
 
     /// Removes a host and all that belongs to it, if it is there.
@@ -185,6 +196,12 @@ impl Lab {
                 Error::Failed(text)
             }
         })
+    }
+
+    fn order(&self, order: Order) -> Result<HostStatus, Error> {
+        let (name, limit) = (order.name.clone(), order.deadline() + ANSWER_DEADLINE);
+        let status = self.change(&Request::EnsureHost(Box::new(order)), limit)?;
+        status.hosts.get(&name).cloned().ok_or_else(|| Error::NotFound(format!("host {name}")))
     }
 
     fn with_topology(self, topology: Topology) -> Result<Lab, Error> {

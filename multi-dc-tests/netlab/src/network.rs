@@ -8,6 +8,7 @@
 
 use std::fs::{self, File};
 use std::io::Write as _;
+use std::net::Ipv4Addr;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::thread;
@@ -50,7 +51,7 @@ pub(crate) fn make_site(name: &str, site: &SiteStatus) -> Result<(), Error> {
     let namespace = router(name);
     batch(None, &[format!("netns add {namespace}")])?;
     inside(&namespace, forward)??;
-    let gateway = plan::router_private(site.index);
+    let gateway = site.lan.router();
     let (wan, lan) = (plan::hardware(site.public), plan::hardware(gateway));
     batch(
         None,
@@ -66,7 +67,7 @@ pub(crate) fn make_site(name: &str, site: &SiteStatus) -> Result<(), Error> {
             "link set lo up".to_owned(),
             format!("addr add {}/24 dev wan", site.public),
             "link set wan up".to_owned(),
-            format!("addr add {gateway}/24 dev lan"),
+            format!("addr add {gateway}/{} dev lan", site.lan.length()),
             "link set lan up".to_owned(),
         ],
     )
@@ -83,17 +84,46 @@ pub(crate) fn make_host(name: &str, site: &SiteStatus, host: &HostStatus) -> Res
         ],
     )?;
     let mut lines = vec![format!("link set {name} master lan up")];
-    lines.extend(host.public.map(|public| format!("addr add {public}/24 dev wan")));
+    lines.extend(host.public.map(|public| format!("addr add {} dev wan", with_length(public))));
     batch(Some(&namespace), &lines)?;
     batch(
         Some(name),
         &[
             "link set lo up".to_owned(),
-            format!("addr add {}/24 dev eth0", host.private),
+            format!("addr add {}/{} dev eth0", host.private, site.lan.length()),
             "link set eth0 up".to_owned(),
-            format!("route add default via {}", plan::router_private(site.index)),
+            format!("route add default via {}", site.lan.router()),
         ],
     )
+}
+
+/// Tells routers, and the operator, that these addresses are on the internet.
+pub(crate) fn add_routes(
+    routers: impl IntoIterator<Item = String>,
+    addresses: impl Iterator<Item = Ipv4Addr>,
+) -> Result<(), Error> {
+    let lines: Vec<String> = addresses.map(|address| format!("route replace {address}/32 dev wan")).collect();
+    if lines.is_empty() {
+        return Ok(());
+    }
+    batch(None, &lines)?;
+    routers.into_iter().try_for_each(|router| batch(Some(&router), &lines))
+}
+
+/// Undoes [`add_routes`], as far as it is done.
+pub(crate) fn remove_routes(
+    routers: impl IntoIterator<Item = String>,
+    address: Ipv4Addr,
+) -> Result<(), Error> {
+    let lines = [format!("route del {address}/32 dev wan")];
+    // Gone already is as good, as in `batch_force`.
+    let _ = batch(None, &lines);
+    routers.into_iter().try_for_each(|router| batch_force(&router, &lines))
+}
+
+/// An address of the internet, as `ip addr` takes it: those that follow from numbers are all on one LAN.
+fn with_length(public: Ipv4Addr) -> String {
+    format!("{public}/{}", if plan::is_numbered(public) { 24 } else { 32 })
 }
 
 /// Removes what [`make_host`] made, as far as it is there.
@@ -103,7 +133,7 @@ pub(crate) fn remove_host(name: &str, host: &HostStatus) -> Result<(), Error> {
         // The cable goes first: its namespace lives on for a moment if a process still leaves it.
         remove_link(&namespace, name)?;
         if let Some(public) = host.public {
-            batch_force(&namespace, &[format!("addr del {public}/24 dev wan")])?;
+            batch_force(&namespace, &[format!("addr del {} dev wan", with_length(public))])?;
         }
     }
     remove_namespace(name)

@@ -4,6 +4,8 @@
 //!   internet 203.0.113.0/24    operator .250    router of site i  .(16 i)    host j of site i  .(16 i + j)
 //!   site i   10.i.0.0/24       router   .1      host j            .(10 + j)
 //! ```
+//!
+//! A site may be given another range, and an instance any address: those are the caller's.
 
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::ops::RangeInclusive;
@@ -11,6 +13,7 @@ use std::ops::RangeInclusive;
 use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
+use crate::range::Range;
 
 /// The operator's address on the lab's internet.
 pub const OPERATOR: Ipv4Addr = public(250);
@@ -80,14 +83,19 @@ pub(crate) fn router_public(site: u8) -> Ipv4Addr {
     public(site * 16)
 }
 
-/// The address of a site's router on its LAN.
-pub(crate) fn router_private(site: u8) -> Ipv4Addr {
-    Ipv4Addr::new(10, site, 0, 1)
+/// The addresses of a site's LAN, unless it is given others.
+pub(crate) fn lan(site: u8) -> Range {
+    Range::new(Ipv4Addr::new(10, site, 0, 0), 24)
 }
 
 /// A host's address on its own interface.
-pub(crate) fn host_private(site: u8, host: u8) -> Ipv4Addr {
-    Ipv4Addr::new(10, site, 0, 10 + host)
+pub(crate) fn host_private(lan: Range, host: u8) -> Ipv4Addr {
+    lan.nth(10 + host)
+}
+
+/// Whether an address is one of those that follow from numbers, which everybody on the internet finds by itself.
+pub(crate) fn is_numbered(address: Ipv4Addr) -> bool {
+    address.octets()[..3] == OPERATOR.octets()[..3]
 }
 
 /// The public address that is a host's alone, where its router gives it one.
@@ -106,11 +114,11 @@ pub(crate) fn hardware(address: Ipv4Addr) -> String {
     format!("02:00:{a:02x}:{b:02x}:{c:02x}:{d:02x}")
 }
 
-/// Where the operator reaches a host's SSH.
-pub(crate) fn host_ssh(router: Router, site: u8, host: u8) -> SocketAddrV4 {
-    match router {
-        Router::Cloud => SocketAddrV4::new(public(site * 16 + host), 22),
-        Router::Masquerade => SocketAddrV4::new(router_public(site), ssh_forward(host)),
+/// Where the operator reaches the SSH of a host with this public address.
+pub(crate) fn host_ssh(public: Option<Ipv4Addr>, site: u8, host: u8) -> SocketAddrV4 {
+    match public {
+        Some(public) => SocketAddrV4::new(public, 22),
+        None => SocketAddrV4::new(router_public(site), ssh_forward(host)),
     }
 }
 

@@ -15,16 +15,18 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
-use crate::values::{Cable, HostConfig, Nat, Status, Topology};
+use crate::order::Order;
+use crate::range::Range;
+use crate::values::{Cable, Nat, Status, Topology};
 
 /// What the keeper can be asked.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Request {
     Status,
     SetTopology(Topology),
-    EnsureSite { name: String, index: u8 },
+    EnsureSite { name: String, index: u8, lan: Option<Range> },
     RemoveSite { name: String },
-    EnsureHost(Box<HostConfig>),
+    EnsureHost(Box<Order>),
     DestroyHost { name: String },
     SetNat { site: String, nat: Nat },
     Cut(Cable),
@@ -50,7 +52,7 @@ pub(crate) const NAMESPACES: [&str; 6] = ["ipc", "uts", "net", "pid", "cgroup", 
 /// How long the other side may take to read.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-/// No message is longer; the longest holds a key of a few kilobytes.
+/// No message is longer; the longest holds user-data of a few kilobytes.
 const LONGEST: u64 = 1 << 20;
 
 /// Sends one value and says that no more follows.

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
 use crate::plan::Router;
+use crate::range::Range;
 
 /// What a lab shall be. Sites and hosts come later.
 #[derive(Debug, Clone)]
@@ -105,6 +106,8 @@ pub struct Status {
 pub struct SiteStatus {
     /// The site's number, from which its addresses follow.
     pub index: u8,
+    /// The addresses of its LAN.
+    pub lan: Range,
     /// The kind of its router.
     pub router: Router,
     /// The router's address on the internet.

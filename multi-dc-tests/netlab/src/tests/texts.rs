@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::folder::{Process, start_time};
+use crate::order::{InstanceConfig, Order};
 use crate::plan::Router;
 use crate::rules::{self, Behind};
 use crate::strip::unlocked;
@@ -46,6 +47,7 @@ fn places_and_cables_have_names() {
 fn a_masquerading_router_lets_nobody_but_the_operator_in() {
     let site = SiteStatus {
         index: 3,
+        lan: "10.3.0.0/24".parse().unwrap(),
         router: Router::Masquerade,
         public: [203, 0, 113, 48].into(),
         nat: Some(Nat::Port),
@@ -70,5 +72,16 @@ fn keys_do_not_show() {
         host_key_pem: "PRIVATE".to_owned(),
         labels: BTreeMap::new(),
     };
-    assert!(!format!("{host:?}").contains("PRIVATE"));
+    assert!(!format!("{host:?}{:?}", Order::from(&host)).contains("PRIVATE"));
+    let instance = InstanceConfig {
+        name: "aws-1".to_owned(),
+        site: "aws".to_owned(),
+        index: 1,
+        private: [10, 1, 0, 11].into(),
+        public: None,
+        instance_id: "i-1".to_owned(),
+        user_data: "PRIVATE".to_owned(),
+        labels: BTreeMap::new(),
+    };
+    assert!(!format!("{instance:?}{:?}", Order::from(&instance)).contains("PRIVATE"));
 }

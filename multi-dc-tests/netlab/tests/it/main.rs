@@ -3,6 +3,7 @@
 
 mod netns_crash;
 mod netns_hosts;
+mod netns_instances;
 mod netns_network;
 
 use std::collections::BTreeMap;
