@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use cloud_core::{Cloud, HostSpec, HostState, Leftover, Observed, ProviderError, Site, Stream};
+use cloud_core::{Cloud, HostSpec, HostState, IpNet, Leftover, Observed, ProviderError, Site, Stream};
 use tokio::net::TcpStream;
 use tokio::runtime::Handle;
 use tokio::sync::Mutex;
@@ -134,6 +134,10 @@ impl Cloud for Aws {
 
     fn ensure_site(&self, site: &Site) -> Result<(), ProviderError> {
         self.runtime.block_on(self.ensure_network(site)).map(drop)
+    }
+
+    fn networks(&self, site: &Site) -> Result<Vec<IpNet>, ProviderError> {
+        self.runtime.block_on(self.blocks_of(site))
     }
 
     fn observe(&self) -> Result<Observed, ProviderError> {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use cloud_core::{Drift, ProviderError, Site};
+use cloud_core::{Drift, IpNet, ProviderError, Site, parse_blocks};
 
 use crate::api::{Group, Vpc};
 use crate::aws::Aws;
@@ -15,6 +15,16 @@ use crate::plan::{self, FLEET, INDEX, SITE, Table, Tags};
 pub(crate) struct Network {
     pub(crate) vpc: String,
     pub(crate) group: String,
+}
+
+/// The VPC that a site stands in or would stand in.
+#[derive(Debug)]
+enum Place {
+    Own(Vpc),
+    /// One that was there and stays.
+    Theirs(Vpc),
+    /// One to be made, with this block.
+    New(String),
 }
 
 impl Aws {
@@ -78,13 +88,19 @@ impl Aws {
         Ok((vpcs, groups))
     }
 
-    /// The VPC to stand in and whether it is our own: the one that the site has, the one named, the default, a new one.
-    async fn ensure_vpc(
-        &self,
-        site: &Site,
-        own: &[Vpc],
-        groups: &[Group],
-    ) -> Result<(String, bool), ProviderError> {
+    /// The blocks of the VPC in which the hosts of a site stand or would stand.
+    pub(crate) async fn blocks_of(&self, site: &Site) -> Result<Vec<IpNet>, ProviderError> {
+        let (vpcs, groups) = self.pieces(Some(&site.name)).await?;
+        match self.place(site, &vpcs, &groups).await? {
+            Place::Own(vpc) | Place::Theirs(vpc) => {
+                parse_blocks(&format!("VPC {}", vpc.id), vpc.blocks.iter().map(String::as_str))
+            }
+            Place::New(block) => parse_blocks(&format!("site {}", site.name), [block.as_str()]),
+        }
+    }
+
+    /// The VPC to stand in: the one that the site has, the one named, the default, a new one.
+    async fn place(&self, site: &Site, own: &[Vpc], groups: &[Group]) -> Result<Place, ProviderError> {
         let name = &site.name;
         let stands_in = own.iter().map(|vpc| &vpc.id).chain(groups.iter().map(|group| &group.vpc)).next();
         if let (Some(wanted), Some(actual)) = (&self.config.vpc, stands_in)
@@ -94,25 +110,40 @@ impl Aws {
                 "site {name} stands in VPC {actual} and shall stand in {wanted}: remove the site first"
             )));
         }
-        if !own.is_empty() {
-            return Ok((self.remove_twins(own, groups).await?, true));
+        if let (Some(vpc), _) = drift::twins(own, groups) {
+            return Ok(Place::Own(vpc.clone()));
         }
         if let Some(wanted) = &self.config.vpc {
             let found = self.api.vpcs(&[("vpc-id", wanted)]).await;
             let found = found.map_err(|failure| failure.about(&format!("VPC {wanted}")))?;
             let missing = || ProviderError::NotFound(format!("VPC {wanted} in {}", self.region()));
-            return found.first().map(|vpc| (vpc.id.clone(), false)).ok_or_else(missing);
+            return found.into_iter().next().map(Place::Theirs).ok_or_else(missing);
         }
-        if let Some(group) = groups.first() {
-            return Ok((group.vpc.clone(), false));
+        if let Some(Group { vpc, .. }) = groups.first() {
+            let found = self.api.vpcs(&[("vpc-id", vpc)]).await;
+            let found = found.map_err(|failure| failure.about(&format!("VPC {vpc}")))?;
+            let missing = || ProviderError::NotFound(format!("VPC {vpc} of site {name}"));
+            return found.into_iter().next().map(Place::Theirs).ok_or_else(missing);
         }
         let default = self.api.vpcs(&[("is-default", "true")]).await;
         let default = default.map_err(|failure| failure.about("the default VPC"))?;
-        if let Some(vpc) = default.into_iter().next() {
-            return Ok((vpc.id, false));
-        }
+        Ok(default.into_iter().next().map_or_else(|| Place::New(plan::own_block(site.index)), Place::Theirs))
+    }
+
+    /// Makes the VPC to stand in exist; tells whether it is our own.
+    async fn ensure_vpc(
+        &self,
+        site: &Site,
+        own: &[Vpc],
+        groups: &[Group],
+    ) -> Result<(String, bool), ProviderError> {
+        let name = &site.name;
+        let block = match self.place(site, own, groups).await? {
+            Place::Own(_) => return Ok((self.remove_twins(own, groups).await?, true)),
+            Place::Theirs(vpc) => return Ok((vpc.id, false)),
+            Place::New(block) => block,
+        };
         let what = format!("VPC of site {name}");
-        let block = format!("10.{}.0.0/16", site.index);
         let id = self.api.create_vpc(&block, &self.site_tags(site)).await;
         let id = id.map_err(|failure| failure.about(&what))?;
         let seen = self

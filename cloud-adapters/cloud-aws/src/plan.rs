@@ -260,6 +260,11 @@ pub(crate) fn is_public(subnet: &str, tables: &[Table]) -> bool {
     own.or_else(|| tables.iter().find(|table| table.main)).is_some_and(|table| table.public)
 }
 
+/// The block of an own network.
+pub(crate) fn own_block(index: u8) -> String {
+    format!("10.{index}.0.0/16")
+}
+
 /// The subnets of an own network: zone and block, at most three, the zones by name.
 pub(crate) fn own_subnets(
     index: u8,

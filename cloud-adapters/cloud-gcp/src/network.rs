@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use cloud_core::{Drift, ProviderError, Site};
+use cloud_core::{Drift, IpNet, ProviderError, Site, parse_blocks};
 
 use crate::api::Network;
 use crate::drift;
@@ -123,15 +123,28 @@ impl Gcp {
         Mark::parse(description).as_ref().is_some_and(ours)
     }
 
-    /// The network to stand in and whether it is our own: the one that the site has, the one named, `default`, a new
-    /// one.
-    async fn choose_network(
-        &self,
-        name: &str,
-        mark: &Mark,
-        pieces: &Pieces,
-    ) -> Result<(String, bool), ProviderError> {
-        let site = &mark.site.name;
+    /// The blocks of the region's subnetworks in the network in which the hosts of a site stand or would stand.
+    pub(crate) async fn blocks_of(&self, site: &Site) -> Result<Vec<IpNet>, ProviderError> {
+        let pieces = self.pieces(Some(&site.name)).await?;
+        let located = self.locate(&site.name, &pieces).await?;
+        let mut blocks = Vec::new();
+        if let Some((network, _)) = &located {
+            let all = self.api.subnets().await;
+            let all = all.map_err(|f| f.about(&format!("the subnetworks of network {network}")))?;
+            blocks.extend(
+                all.into_iter().filter(|subnet| subnet.network == *network).map(|subnet| subnet.block),
+            );
+        }
+        // An own network that is to be made, or whose making was cut short.
+        if blocks.is_empty() && located.is_none_or(|(_, own)| own) {
+            blocks.push(plan::own_block(site.index));
+        }
+        parse_blocks(&format!("site {}", site.name), blocks.iter().map(String::as_str))
+    }
+
+    /// The network to stand in and whether it is our own: the one that the site has, the one named, `default`. `None`:
+    /// one has to be made.
+    async fn locate(&self, site: &str, pieces: &Pieces) -> Result<Option<(String, bool)>, ProviderError> {
         let stands_in = pieces.stands_in();
         if let (Some((actual, _)), Some(wanted)) = (stands_in, &self.config.network)
             && actual != wanted
@@ -141,17 +154,29 @@ impl Gcp {
             )));
         }
         if let Some((actual, own)) = stands_in {
-            return Ok((actual.to_owned(), own));
+            return Ok(Some((actual.to_owned(), own)));
         }
         let wanted = self.config.network.as_deref();
-        let there = self.api.network(wanted.unwrap_or("default")).await;
-        match (there, wanted) {
-            (Ok(network), _) => return Ok((network.name, false)),
-            (Err(failure), None) if failure.class() == Class::NotFound => {}
-            (Err(failure), _) => {
+        match self.api.network(wanted.unwrap_or("default")).await {
+            Ok(network) => Ok(Some((network.name, false))),
+            Err(failure) if wanted.is_none() && failure.class() == Class::NotFound => Ok(None),
+            Err(failure) => {
                 let name = wanted.unwrap_or("default");
-                return Err(failure.about(&format!("network {name} in project {}", self.config.project)));
+                Err(failure.about(&format!("network {name} in project {}", self.config.project)))
             }
+        }
+    }
+
+    /// The network to stand in, made if need be, and whether it is our own.
+    async fn choose_network(
+        &self,
+        name: &str,
+        mark: &Mark,
+        pieces: &Pieces,
+    ) -> Result<(String, bool), ProviderError> {
+        let site = &mark.site.name;
+        if let Some(located) = self.locate(site, pieces).await? {
+            return Ok(located);
         }
         let network = Network { name: name.to_owned(), description: mark.render() };
         let find = async || found(self.api.network(name).await);

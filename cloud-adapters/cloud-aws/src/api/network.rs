@@ -1,6 +1,6 @@
 //! VPCs, subnets, gateways, routes and security groups.
 
-use aws_sdk_ec2::types::{IpPermission, IpRange, ResourceType};
+use aws_sdk_ec2::types::{IpPermission, IpRange, ResourceType, VpcCidrBlockState, VpcCidrBlockStateCode};
 
 use super::{Answer, Api, Only, failure, filters, marked, missing, tags_of, text};
 use crate::plan::{OURS, Rule, SeenRule, Subnet, Table, Tags};
@@ -9,6 +9,8 @@ use crate::plan::{OURS, Rule, SeenRule, Subnet, Table, Tags};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Vpc {
     pub(crate) id: String,
+    /// Its blocks of addresses, of both families.
+    pub(crate) blocks: Vec<String>,
     pub(crate) tags: Tags,
 }
 
@@ -33,7 +35,12 @@ impl Api {
     pub(crate) async fn vpcs(&self, only: Only<'_>) -> Answer<Vec<Vpc>> {
         let pages = self.client.describe_vpcs().set_filters(filters(only)).into_paginator().items().send();
         let vpcs = pages.collect::<Result<Vec<_>, _>>().await.map_err(|e| failure("DescribeVpcs", e))?;
-        Ok(vpcs.iter().map(|vpc| Vpc { id: text(vpc.vpc_id()), tags: tags_of(vpc.tags()) }).collect())
+        let vpc = |vpc: &aws_sdk_ec2::types::Vpc| Vpc {
+            id: text(vpc.vpc_id()),
+            blocks: blocks(vpc),
+            tags: tags_of(vpc.tags()),
+        };
+        Ok(vpcs.iter().map(vpc).collect())
     }
 
     pub(crate) async fn create_vpc(&self, block: &str, tags: &Tags) -> Answer<String> {
@@ -171,6 +178,19 @@ impl Api {
         let call = call.set_ip_permissions(Some(rules.iter().map(permission).collect()));
         call.send().await.map(drop).map_err(|e| failure("RevokeSecurityGroupIngress", e))
     }
+}
+
+/// The block that a VPC was made with is among those associated; those on their way out still lead there.
+fn blocks(vpc: &aws_sdk_ec2::types::Vpc) -> Vec<String> {
+    let stands = |state: Option<&VpcCidrBlockState>| {
+        let ended = [VpcCidrBlockStateCode::Disassociated, VpcCidrBlockStateCode::Failed];
+        !state.and_then(|state| state.state()).is_some_and(|state| ended.contains(state))
+    };
+    let four = vpc.cidr_block_association_set().iter();
+    let four = four.filter(|one| stands(one.cidr_block_state())).filter_map(|one| one.cidr_block());
+    let six = vpc.ipv6_cidr_block_association_set().iter();
+    let six = six.filter(|one| stands(one.ipv6_cidr_block_state())).filter_map(|one| one.ipv6_cidr_block());
+    vpc.cidr_block().into_iter().chain(four).chain(six).map(str::to_owned).collect()
 }
 
 fn permission(rule: &Rule) -> IpPermission {

@@ -52,6 +52,24 @@ impl Emulator {
         emulator
     }
 
+    /// A call past the adapter, in the form that EC2 has for them; the answer.
+    fn ask(&self, form: &str) -> String {
+        use std::io::{Read as _, Write as _};
+        let mut stream = std::net::TcpStream::connect(self.proxy.address).unwrap();
+        let length = form.len();
+        // The signature's scope tells the region; moto does not look at the rest.
+        let head = format!(
+            "POST / HTTP/1.1\r\nhost: ec2.eu-west-1.amazonaws.com\r\nauthorization: AWS4-HMAC-SHA256 \
+             Credential=test/20261124/eu-west-1/ec2/aws4_request, SignedHeaders=host, Signature=0\r\n\
+             content-type: application/x-www-form-urlencoded\r\ncontent-length: {length}\r\n\r\n"
+        );
+        stream.write_all(format!("{head}{form}").as_bytes()).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+        answer
+    }
+
     fn config(&self) -> AwsConfig {
         AwsConfig {
             region: Some("eu-west-1".to_owned()),

@@ -150,6 +150,49 @@ fn an_own_network_leads_to_the_internet() {
 }
 
 #[test]
+fn the_networks_of_a_site_are_all_blocks_of_its_vpc() {
+    let networks = |cloud: &Aws| -> Vec<String> {
+        cloud.networks(&site()).unwrap().iter().map(ToString::to_string).collect()
+    };
+    // The same before the site is made and after, and without a change.
+    let empty = Emulator::start_empty();
+    let cloud = empty.cloud();
+    assert_eq!(networks(&cloud), ["10.1.0.0/16"]);
+    assert!(empty.proxy.calls("CreateVpc").is_empty());
+    cloud.ensure_site(&site()).unwrap();
+    let own = empty.runtime.block_on(cloud.api.vpcs(&cloud.mark(&[]))).unwrap().remove(0).id;
+    let associate = |more: &str| {
+        let form = format!("Action=AssociateVpcCidrBlock&Version=2016-11-15&VpcId={own}&{more}");
+        let answer = empty.ask(&form);
+        let end = answer.split_once("<associationId>").unwrap().1;
+        end.split_once('<').unwrap().0.to_owned()
+    };
+    associate("CidrBlock=100.64.0.0/20");
+    let gone = associate("CidrBlock=100.65.0.0/20");
+    empty.ask(&format!("Action=DisassociateVpcCidrBlock&Version=2016-11-15&AssociationId={gone}"));
+    assert_eq!(networks(&cloud), ["10.1.0.0/16", "100.64.0.0/20"]);
+    associate("AmazonProvidedIpv6CidrBlock=true");
+    assert!(networks(&cloud).iter().any(|block| block.contains("::/56")), "{:?}", networks(&cloud));
+
+    let emulator = Emulator::start();
+    let cloud = emulator.cloud();
+    assert_eq!(networks(&cloud), ["172.31.0.0/16"]);
+    let tags = Tags::from([pair(("mine", "1"))]);
+    let vpc = emulator.runtime.block_on(cloud.api.create_vpc("10.99.0.0/16", &tags)).unwrap();
+    let named = emulator.cloud_with(AwsConfig { vpc: Some(vpc), ..emulator.config() }, tuning());
+    for _ in 0..2 {
+        assert_eq!(networks(&named), ["10.99.0.0/16"]);
+        named.ensure_site(&site()).unwrap();
+    }
+    // A site goes on to stand where it stands.
+    assert_eq!(networks(&cloud), ["10.99.0.0/16"]);
+    let unknown = AwsConfig { vpc: Some("vpc-0123".to_owned()), ..emulator.config() };
+    let other = cloud_core::Site { name: "other".to_owned(), index: 2 };
+    let error = emulator.cloud_with(unknown, tuning()).networks(&other).unwrap_err();
+    assert!(matches!(error, ProviderError::NotFound(_)), "{error:?}");
+}
+
+#[test]
 fn a_named_vpc_is_used_and_never_removed() {
     let emulator = Emulator::start();
     let api = emulator.cloud();

@@ -166,6 +166,43 @@ fn a_network_that_is_named_is_used_and_stays() {
 }
 
 #[test]
+fn the_networks_of_a_site_are_the_blocks_of_its_subnetworks() {
+    let emulator = Emulator::start();
+    let networks = |cloud: &crate::Gcp| -> Vec<String> {
+        cloud.networks(&site()).unwrap().iter().map(ToString::to_string).collect()
+    };
+    // The same before the site is made and after; nothing is made for the answer.
+    let bare = emulator.cloud_with(GcpConfig { project: "bare".to_owned(), ..emulator.config() }, tuning());
+    assert_eq!(networks(&bare), ["10.1.0.0/16"]);
+    assert!(emulator.server.calls("networks.insert").is_empty());
+    emulator.server.fail("subnetworks.insert", 1, json!({ "status": 403, "reason": "forbidden" }));
+    bare.ensure_site(&site()).unwrap_err();
+    assert_eq!(networks(&bare), ["10.1.0.0/16"]);
+    bare.ensure_site(&site()).unwrap();
+    assert_eq!(networks(&bare), ["10.1.0.0/16"]);
+    let cloud = emulator.cloud();
+    assert_eq!(networks(&cloud), ["10.128.0.0/20"]);
+    insert(&emulator, "proj/global/networks", json!({ "name": "lab", "autoCreateSubnetworks": false }));
+    for (name, block) in [("lab-1", "10.9.0.0/24"), ("lab-2", "10.8.0.0/24")] {
+        let subnet =
+            json!({ "name": name, "network": "projects/proj/global/networks/lab", "ipCidrRange": block });
+        insert(&emulator, "proj/regions/europe-west1/subnetworks", subnet);
+    }
+    let named = GcpConfig { network: Some("lab".to_owned()), ..emulator.config() };
+    let named = emulator.cloud_with(named, tuning());
+    for _ in 0..2 {
+        assert_eq!(networks(&named), ["10.8.0.0/24", "10.9.0.0/24"]);
+        named.ensure_site(&site()).unwrap();
+    }
+    // A site goes on to stand where it stands.
+    assert_eq!(networks(&cloud), ["10.8.0.0/24", "10.9.0.0/24"]);
+    let unknown = GcpConfig { network: Some("none".to_owned()), ..emulator.config() };
+    let other = Site { name: "other".to_owned(), index: 2 };
+    let error = emulator.cloud_with(unknown, tuning()).networks(&other).unwrap_err();
+    assert!(matches!(error, ProviderError::NotFound(_)), "{error:?}");
+}
+
+#[test]
 fn what_is_anothers_stays() {
     let emulator = Emulator::start();
     let cloud = emulator.cloud();
