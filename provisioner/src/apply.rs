@@ -4,7 +4,7 @@
 //! its host only. Files are planned again from each host's own facts once all addresses are known, so a plan made
 //! before a host existed still does the right thing on it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -104,7 +104,7 @@ impl<R: Remote> Engine<R> {
     async fn create_sites(self: &Arc<Self>, plan: &Plan) -> Result<(), Failures> {
         let mut failures = Vec::new();
         for step in &plan.steps {
-            let Step::CreateSite(site, _) = step else { continue };
+            let (Step::CreateSite(site, _) | Step::MendSite { site, .. }) = step else { continue };
             let ensure = || {
                 let site = site.clone();
                 self.cloud_call(move |cloud| cloud.ensure_site(&site))
@@ -121,11 +121,19 @@ impl<R: Remote> Engine<R> {
         state: &mut FleetState,
     ) -> Result<(), Failures> {
         let wanted = plan.steps.iter().filter_map(|step| match step {
-            Step::CreateHost(host, _) => Some((host, step.words())),
+            Step::CreateHost(host, _) => Some((host, true, step.words())),
+            Step::StartHost(host) => Some((host, !state.hosts.contains_key(&host.name), step.words())),
             _ => None,
         });
+        let wanted: Vec<_> = wanted.collect();
         let specs = wanted
-            .map(|(host, words)| Ok((spec(host, owner, state)?, words)))
+            .into_iter()
+            .map(|(host, new, words)| {
+                if new {
+                    owner.vault.issue(state, &host.name)?;
+                }
+                Ok((spec(host, owner)?, words))
+            })
             .collect::<anyhow::Result<Vec<_>>>()
             .map_err(|error| vec![error.context("while making the keys of new hosts")])?;
         if specs.is_empty() {
@@ -169,10 +177,6 @@ impl<R: Remote> Engine<R> {
             });
             if wanted(phase) {
                 Ok(())
-            } else if phase == Some(Phase::Stopped) {
-                Err(ProviderError::Other(
-                    "the host is stopped: start it, or let `down` and `up` replace it".to_owned(),
-                ))
             } else {
                 Err(ProviderError::Retryable(format!("the host does not {verb}")))
             }
@@ -200,7 +204,7 @@ impl<R: Remote> Engine<R> {
         if hosts.is_empty() {
             return Ok(());
         }
-        let mut files = self
+        let (mut files, showing) = self
             .files(&hosts, desired, owner, state)
             .await
             .map_err(|error| vec![error.context("while preparing what the hosts shall carry")])?;
@@ -208,18 +212,23 @@ impl<R: Remote> Engine<R> {
         for host in hosts {
             let files = files.remove(&host.name).unwrap_or_default();
             let (engine, name) = (self.clone(), host.name.clone());
-            tasks.spawn(async move { engine.configure_host(&name, &files).await });
+            let shows = showing.contains(&name);
+            tasks.spawn(async move {
+                engine.configure_host(&name, &files).await?;
+                if shows { engine.hide_user_data(&name).await } else { Ok(()) }
+            });
         }
         all(tasks).await
     }
 
+    /// What the hosts shall carry, and which of them show their user-data.
     async fn files(
         &self,
         hosts: &[&Host],
         desired: &Desired,
         owner: &Owner,
         state: &mut FleetState,
-    ) -> anyhow::Result<BTreeMap<String, Vec<WantedFile>>> {
+    ) -> anyhow::Result<(BTreeMap<String, Vec<WantedFile>>, BTreeSet<String>)> {
         let forgotten: Vec<&&Host> =
             hosts.iter().filter(|host| !state.hosts.contains_key(&host.name)).collect();
         if !forgotten.is_empty() {
@@ -236,7 +245,19 @@ impl<R: Remote> Engine<R> {
                 return Err(anyhow!("the addresses around {} are not known yet; run `up` again", host.name));
             }
         }
-        Ok(files)
+        let showing = observed.hosts.into_iter().filter(|host| host.shows_user_data).map(|host| host.name);
+        Ok((files, showing.collect()))
+    }
+
+    /// Once the host has proved its key. Without cloud-init, which has done its work, the next boot would not wait for
+    /// the service that is closed here.
+    async fn hide_user_data(&self, host: &str) -> anyhow::Result<()> {
+        let act = || async {
+            retry(self.pace, RemoteError::is_retryable, || self.remote.disable_cloud_init(host)).await?;
+            let name = host.to_owned();
+            self.cloud_call(move |cloud| cloud.hide_user_data(&name)).await
+        };
+        self.step(host, format!("{host}: {}", Change::HideUserData), act).await
     }
 
     async fn configure_host(&self, host: &str, files: &[WantedFile]) -> anyhow::Result<()> {
@@ -271,6 +292,8 @@ impl<R: Remote> Engine<R> {
                         }
                         Change::Link => self.remote.link(host).await,
                         Change::Enable => self.remote.service(host, false, &generation).await,
+                        // Done apart from these, once all else is.
+                        Change::HideUserData => Ok(()),
                         // A service that is just failing from old files has to let go of them.
                         Change::Start | Change::Restart => self.remote.service(host, true, &generation).await,
                     }
@@ -315,9 +338,8 @@ impl<R: Remote> Engine<R> {
     }
 }
 
-/// What a new host shall be; its keys are made and its certificate is noted here.
-fn spec(host: &Host, owner: &Owner, state: &mut FleetState) -> anyhow::Result<HostSpec> {
-    owner.vault.issue(state, &host.name)?;
+/// What a host shall be; its SSH keys are made here if there are none.
+fn spec(host: &Host, owner: &Owner) -> anyhow::Result<HostSpec> {
     Ok(HostSpec {
         name: host.name.clone(),
         site: host.site.clone(),

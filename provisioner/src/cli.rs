@@ -12,6 +12,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::fleet::{CloudKind, Topology, valid_name};
 
+mod adapters;
 mod context;
 mod down;
 mod failure;

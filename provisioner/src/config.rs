@@ -1,6 +1,6 @@
 //! `weave.toml`: what the operator wants where it is not a lab. Read strictly; every mistake is told with its line.
 //!
-//! For the fleet's own settings the file yields to the environment (`WEAVE_PROVISION_NAME`, `_NETWORK`, `_STATE`), which
+//! For the fleet's own settings the file yields to the environment (`WEAVE_PROVISION_NAME`, `_NETWORK`, `_STATE`, `_RANGE`, `_OPERATOR`), which
 //! yields to flags.
 
 use std::collections::BTreeSet;
@@ -8,16 +8,19 @@ use std::path::{Path, PathBuf};
 
 use figment::Figment;
 use figment::providers::{Env, Serialized};
+use ipnet::Ipv4Net;
 use serde::{Deserialize, Serialize};
 use weave_model::NetworkName;
 
 use crate::fleet::{CloudKind, Fleet, Found, Host, valid_name};
 
+mod clouds;
 mod keys;
 mod onprem;
 mod page;
 mod template;
 
+pub use clouds::{AwsSection, GcpSection};
 pub use onprem::{Onprem, OnpremHost};
 pub use page::Mistake;
 pub use template::TEMPLATE;
@@ -40,9 +43,20 @@ pub struct Config {
     pub state: Option<PathBuf>,
     /// The clouds that have a section.
     pub clouds: Vec<CloudKind>,
+    /// The addresses of the overlay, which nothing under it may use.
+    pub range: Ipv4Net,
+    /// From where the operator comes to the hosts in clouds; known where there are any.
+    pub operator: Option<Ipv4Net>,
+    /// What is wanted on Amazon EC2.
+    pub aws: Option<AwsSection>,
+    /// What is wanted on Google Compute Engine.
+    pub gcp: Option<GcpSection>,
     /// The operator's own machines.
     pub onprem: Onprem,
 }
+
+/// The range that the original allocates from unless told otherwise, which its users have set aside.
+pub const RANGE: &str = "10.32.0.0/12";
 
 /// What is outside the file.
 #[derive(Debug, Clone, Default)]
@@ -74,6 +88,10 @@ struct Layer {
     network: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     state: Option<PathBuf>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    range: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    operator: Option<String>,
 }
 
 /// Why a file cannot be used.
@@ -114,7 +132,7 @@ impl Config {
         let file = fleet_section(&root);
         let mut around = Surroundings { keys, agent: outside.agent.clone() };
         let onprem = onprem::read(&root, &mut around);
-        cloud_sections(&root);
+        let (aws, gcp) = (clouds::aws(&root), clouds::gcp(&root));
         let clouds: Vec<CloudKind> =
             CloudKind::ALL.into_iter().filter(|kind| root.has(kind.as_str())).collect();
         if clouds.is_empty() {
@@ -128,20 +146,56 @@ impl Config {
         if !mistakes.is_empty() {
             return Err(ConfigError::Mistakes(mistakes));
         }
-        let Layer { name, network, state } = layered(Layer { state, ..file }, outside)?;
+        let Layer { name, network, state, range, operator } = layered(Layer { state, ..file }, outside)?;
         let name = name.unwrap_or_else(|| "weave".to_owned());
         if !valid_name(&name) {
             return Err(environment(format!("WEAVE_PROVISION_NAME: {name:?} {NAME_RULE}")));
         }
         let network = network.map_or(Ok(NetworkName::default()), |network| network.parse());
         let network = network.map_err(|error| environment(format!("WEAVE_PROVISION_NETWORK: {error}")))?;
-        Ok(Config { name, network, state, clouds, onprem: onprem.unwrap_or_default() })
+        let block =
+            |variable, text: String| block(&text).map_err(|why| environment(format!("{variable}: {why}")));
+        let range = block("WEAVE_PROVISION_RANGE", range.unwrap_or_else(|| RANGE.to_owned()))?;
+        let operator = operator.map(|text| block("WEAVE_PROVISION_OPERATOR", text)).transpose()?;
+        let cloud_hosts = [aws.as_ref().map(|aws| &aws.hosts), gcp.as_ref().map(|gcp| &gcp.hosts)];
+        if operator.is_none() && cloud_hosts.into_iter().flatten().any(|hosts| !hosts.is_empty()) {
+            return Err(environment(NO_OPERATOR.to_owned()));
+        }
+        let onprem = onprem.unwrap_or_default();
+        Ok(Config { name, network, state, clouds, range, operator, aws, gcp, onprem })
     }
 
-    /// The sites and hosts that shall be there.
-    pub fn fleet(&self) -> Fleet {
+    /// The numbers of the hosts wanted in a cloud that makes its hosts.
+    fn made(&self, kind: CloudKind) -> Option<&BTreeSet<u8>> {
+        match kind {
+            CloudKind::Aws => self.aws.as_ref().map(|aws| &aws.hosts),
+            CloudKind::Gcp => self.gcp.as_ref().map(|gcp| &gcp.hosts),
+            CloudKind::Onprem => None,
+        }
+    }
+
+    /// The sites and hosts that shall be there, in these clouds alone.
+    pub fn fleet(&self, clouds: &[CloudKind]) -> Fleet {
+        let mut fleet = Fleet::default();
+        for kind in CloudKind::ALL.into_iter().filter(|kind| clouds.contains(kind)) {
+            let Some(numbers) = self.made(kind).filter(|numbers| !numbers.is_empty()) else { continue };
+            let site = kind.site();
+            fleet.hosts.extend(numbers.iter().map(|index| Host {
+                name: kind.host(*index),
+                site: site.name.clone(),
+                index: *index,
+                advertise: Vec::new(),
+            }));
+            fleet.sites.push(site);
+        }
+        self.machines(clouds.contains(&CloudKind::Onprem), &mut fleet);
+        fleet
+    }
+
+    /// Adds the operator's own machines; those that are not wanted are found even so.
+    fn machines(&self, wanted: bool, fleet: &mut Fleet) {
         let all = &self.onprem.hosts;
-        let present = all.iter().filter(|host| !host.absent);
+        let present = all.iter().filter(|host| wanted && !host.absent);
         let mut hosts: Vec<Host> = present
             .filter_map(|host| {
                 Some(Host {
@@ -155,23 +209,35 @@ impl Config {
         hosts.sort_by(|a, b| (&a.site, a.index).cmp(&(&b.site, b.index)));
         // Numbered over all machines, so that one that leaves renumbers no site.
         let mut sites = crate::footprint::machines(self).sites();
-        let found = Found {
+        fleet.found = Found {
             sites: sites.iter().map(|site| site.name.clone()).collect(),
             hosts: all.iter().map(|host| host.name.clone()).collect(),
         };
         sites.retain(|site| hosts.iter().any(|host| host.site == site.name));
-        Fleet { sites, hosts, found }
+        fleet.sites.append(&mut sites);
+        fleet.hosts.append(&mut hosts);
     }
 }
 
 const NAME_RULE: &str = "cannot name a fleet: use 1 to 32 lower-case letters, digits and inner hyphens";
+
+const NO_OPERATOR: &str = "[fleet]: `operator` is missing: from which address do you reach hosts in clouds? SSH is let in from \
+     there alone; e.g. operator = \"198.51.100.7/32\" (`curl https://checkip.amazonaws.com` tells yours), or \
+     WEAVE_PROVISION_OPERATOR";
+
+/// An IPv4 block, with no bit set behind its length.
+fn block(text: &str) -> Result<Ipv4Net, String> {
+    let parsed = text.parse::<Ipv4Net>().ok().filter(|block| block.addr() == block.network());
+    parsed.ok_or_else(|| format!("{text:?} must be an IPv4 block such as 198.51.100.7/32"))
+}
 
 fn environment(text: String) -> ConfigError {
     ConfigError::Environment(text)
 }
 
 fn fleet_section(root: &Table<'_, '_>) -> Layer {
-    let Some(fleet) = root.table("fleet", "[fleet]", &["name", "network", "state"]) else {
+    let Some(fleet) = root.table("fleet", "[fleet]", &["name", "network", "state", "range", "operator"])
+    else {
         return Layer::default();
     };
     let name = fleet.string("name");
@@ -183,7 +249,15 @@ fn fleet_section(root: &Table<'_, '_>) -> Layer {
         fleet.mistake("network", error);
     }
     let state = fleet.string("state").map(|state| PathBuf::from(state.value));
-    Layer { name: name.map(|name| name.value), network: network.map(|network| network.value), state }
+    let [range, operator] = ["range", "operator"].map(|key| {
+        let text = fleet.string(key)?.value;
+        if let Err(why) = block(&text) {
+            fleet.mistake(key, format!("`{key}`: {why}"));
+        }
+        Some(text)
+    });
+    let [name, network] = [name, network].map(|text| text.map(|text| text.value));
+    Layer { name, network, state, range, operator }
 }
 
 /// Sites of which none can be dialled never meet.
@@ -202,31 +276,10 @@ fn check_reachable(root: &Table<'_, '_>, onprem: &Onprem) {
     }
 }
 
-/// Reads the sections of clouds as strictly as the rest, whether or not this build can use them.
-fn cloud_sections(root: &Table<'_, '_>) {
-    if let Some(aws) =
-        root.table("aws", "[aws]", &["region", "hosts", "instance_type", "profile", "endpoint"])
-    {
-        aws.required("region");
-        aws.number("hosts", 255);
-        for key in ["instance_type", "profile", "endpoint"] {
-            aws.string(key);
-        }
-    }
-    if let Some(gcp) = root.table("gcp", "[gcp]", &["project", "zone", "hosts", "machine_type", "endpoint"]) {
-        gcp.required("project");
-        gcp.required("zone");
-        gcp.number("hosts", 255);
-        for key in ["machine_type", "endpoint"] {
-            gcp.string(key);
-        }
-    }
-}
-
 fn layered(file: Layer, outside: &Outside) -> Result<Layer, ConfigError> {
-    let flags = Layer { name: outside.name.clone(), network: None, state: outside.state.clone() };
+    let flags = Layer { name: outside.name.clone(), state: outside.state.clone(), ..Layer::default() };
     Figment::from(Serialized::defaults(file))
-        .merge(Env::prefixed("WEAVE_PROVISION_").only(&["name", "network", "state"]))
+        .merge(Env::prefixed("WEAVE_PROVISION_").only(&["name", "network", "state", "range", "operator"]))
         .merge(Serialized::defaults(flags))
         .extract()
         .map_err(|error| environment(error.to_string()))

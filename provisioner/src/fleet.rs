@@ -46,6 +46,28 @@ impl CloudKind {
         Site { name: self.as_str().to_owned(), index }
     }
 
+    /// The name of its host with this number, in a cloud that makes its hosts.
+    pub fn host(self, index: u8) -> String {
+        format!("{}-{index}", self.as_str())
+    }
+
+    /// The cloud that makes a site of this name; on-prem sites are called as the operator likes, but never so.
+    pub fn of_site(name: &str) -> CloudKind {
+        [CloudKind::Aws, CloudKind::Gcp]
+            .into_iter()
+            .find(|kind| kind.as_str() == name)
+            .unwrap_or(CloudKind::Onprem)
+    }
+
+    /// The cloud that makes a host of this name; on-prem hosts are called as the operator likes, but never so.
+    pub fn of_host(name: &str) -> CloudKind {
+        let made = |kind: &CloudKind| {
+            let number = name.strip_prefix(kind.as_str()).and_then(|rest| rest.strip_prefix('-'));
+            number.is_some_and(|number| number.parse::<u8>().is_ok())
+        };
+        [CloudKind::Aws, CloudKind::Gcp].into_iter().find(made).unwrap_or(CloudKind::Onprem)
+    }
+
     /// How many hosts the lab gives it: on-prem has two, so that one site has an inside.
     fn lab_hosts(self) -> u8 {
         match self {

@@ -12,6 +12,7 @@
 
 pub mod apply;
 pub mod cli;
+pub mod clouds;
 pub mod config;
 pub mod desired;
 pub mod fleet;

@@ -46,8 +46,17 @@ pub enum Step {
     },
     /// Makes a site.
     CreateSite(Site, Origin),
+    /// Puts right what differs in a site that is there.
+    MendSite {
+        /// The site.
+        site: Site,
+        /// What differs.
+        what: String,
+    },
     /// Makes a host.
     CreateHost(Host, Origin),
+    /// Starts a host that is stopped.
+    StartHost(Host),
     /// Changes something on a host.
     Configure {
         /// Its name.
@@ -75,6 +84,8 @@ pub enum Change {
     Enable,
     /// Restarts the service, because it was started from something else.
     Restart,
+    /// Closes the way to the user-data, in which the host's SSH key came.
+    HideUserData,
 }
 
 /// Why a file is put in place.
@@ -115,17 +126,31 @@ impl Plan {
         }
         let missing_sites = fleet.sites.iter().filter(|site| !observed.cloud.sites.contains(site));
         steps.extend(missing_sites.map(|site| Step::CreateSite(site.clone(), site_origin(&site.name))));
+        for drift in &observed.cloud.drifts {
+            let site = fleet.sites.iter().find(|site| site.name == drift.site);
+            steps.extend(site.map(|site| Step::MendSite { site: site.clone(), what: drift.what.clone() }));
+        }
         let exists = |name: &str| {
             observed.cloud.hosts.iter().any(|host| host.name == name && host.phase != Phase::Terminating)
         };
         let missing_hosts = fleet.hosts.iter().filter(|host| !exists(&host.name));
         steps.extend(missing_hosts.map(|host| Step::CreateHost(host.clone(), host_origin(&host.name))));
+        let seen = |name: &str| observed.cloud.hosts.iter().find(|host| host.name == name);
+        let stopped = fleet
+            .hosts
+            .iter()
+            .filter(|host| seen(&host.name).is_some_and(|seen| seen.phase == Phase::Stopped));
+        steps.extend(stopped.cloned().map(Step::StartHost));
         for host in &fleet.hosts {
             let facts = observed.facts.get(&host.name).filter(|_| exists(&host.name));
             let empty = Vec::new();
             let changes = changes(files.get(&host.name).unwrap_or(&empty), facts, exists(&host.name));
+            let shown = seen(&host.name).is_some_and(|seen| seen.shows_user_data && exists(&host.name));
             steps.extend(
-                changes.into_iter().map(|change| Step::Configure { host: host.name.clone(), change }),
+                changes
+                    .into_iter()
+                    .chain(shown.then_some(Change::HideUserData))
+                    .map(|change| Step::Configure { host: host.name.clone(), change }),
             );
         }
         Plan { steps }
@@ -161,13 +186,17 @@ impl Plan {
             (0, "to release"),
             (0, "to create"),
             (0, "to take over"),
+            (0, "to mend"),
+            (0, "to start"),
             (0, "to configure"),
         ];
         for step in &self.steps {
             let at = match step {
                 Step::DestroyHost { origin, .. } | Step::RemoveSite { origin, .. } => *origin as usize,
                 Step::CreateSite(_, origin) | Step::CreateHost(_, origin) => 2 + *origin as usize,
-                Step::Configure { .. } => 4,
+                Step::MendSite { .. } => 4,
+                Step::StartHost(_) => 5,
+                Step::Configure { .. } => 6,
             };
             counts[at].0 += 1;
         }
@@ -186,7 +215,7 @@ impl Plan {
 /// A step for programs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Entry {
-    /// `destroy`, `release`, `create`, `take over` or `configure`.
+    /// `destroy`, `release`, `create`, `take over`, `mend`, `start` or `configure`.
     pub action: &'static str,
     /// The site or host.
     pub subject: String,
@@ -204,6 +233,8 @@ impl From<&Step> for Entry {
             Step::CreateHost(host, Origin::Made) => ("create", &host.name),
             Step::CreateSite(site, Origin::Found) => ("take over", &site.name),
             Step::CreateHost(host, Origin::Found) => ("take over", &host.name),
+            Step::MendSite { site, .. } => ("mend", &site.name),
+            Step::StartHost(host) => ("start", &host.name),
             Step::Configure { host, .. } => ("configure", host),
         };
         Entry { action, subject: subject.clone(), text: step.words() }
@@ -256,6 +287,8 @@ impl Step {
             Step::CreateHost(host, Origin::Found) => {
                 format!("take over host {} in {}", host.name, host.site)
             }
+            Step::MendSite { site, what } => format!("mend site {}: {what}", site.name),
+            Step::StartHost(host) => format!("start host {} in {}", host.name, host.site),
             Step::Configure { host, change } => format!("{host}: {change}"),
         }
     }
@@ -266,7 +299,7 @@ impl fmt::Display for Step {
         let sign = match self {
             Step::DestroyHost { .. } | Step::RemoveSite { .. } => '-',
             Step::CreateSite(..) | Step::CreateHost(..) => '+',
-            Step::Configure { .. } => '~',
+            Step::MendSite { .. } | Step::StartHost(_) | Step::Configure { .. } => '~',
         };
         write!(f, "{sign} {}", self.words())
     }
@@ -285,6 +318,7 @@ impl fmt::Display for Change {
             Change::Start => f.write_str("enable and start weave-gateway"),
             Change::Enable => f.write_str("enable weave-gateway"),
             Change::Restart => f.write_str("restart weave-gateway"),
+            Change::HideUserData => f.write_str("close the way to its user-data, which holds its SSH key"),
         }
     }
 }

@@ -87,6 +87,9 @@ pub trait Remote: Send + Sync + 'static {
         generation: &Checksum,
     ) -> impl Future<Output = Result<(), RemoteError>> + Send;
 
+    /// Keeps cloud-init from starting at the next boot, where there is one.
+    fn disable_cloud_init(&self, host: &str) -> impl Future<Output = Result<(), RemoteError>> + Send;
+
     /// Has the host's gateway ping every peer it knows.
     fn ping(&self, host: &str) -> impl Future<Output = Result<Vec<Ping>, RemoteError>> + Send;
 
@@ -96,28 +99,32 @@ pub trait Remote: Send + Sync + 'static {
 
 /// How each host is logged in to.
 #[derive(Debug, Clone)]
-pub enum Logins {
-    /// By the keys that were made for it.
-    Vault(Vault),
+pub struct Logins {
+    /// By the keys that were made for it, unless the operator says otherwise.
+    vault: Vault,
     /// As the operator says: port and login by host.
-    Given(BTreeMap<String, (u16, Login)>),
+    given: BTreeMap<String, (u16, Login)>,
 }
 
 impl Logins {
+    /// With ports and logins that the operator gives.
+    pub fn with(mut self, given: BTreeMap<String, (u16, Login)>) -> Logins {
+        self.given = given;
+        self
+    }
+
     fn of(&self, host: &str) -> Result<(u16, Login), SshError> {
-        let found = match self {
-            Logins::Vault(vault) => {
-                vault.login(host).map_err(|e| SshError::Keys(e.into()))?.map(|login| (SSH_PORT, login))
-            }
-            Logins::Given(logins) => logins.get(host).cloned(),
-        };
-        found.ok_or_else(|| SshError::UnknownHost(host.to_owned()))
+        if let Some(given) = self.given.get(host) {
+            return Ok(given.clone());
+        }
+        let made = self.vault.login(host).map_err(|e| SshError::Keys(e.into()))?;
+        made.map(|login| (SSH_PORT, login)).ok_or_else(|| SshError::UnknownHost(host.to_owned()))
     }
 }
 
 impl From<Vault> for Logins {
     fn from(vault: Vault) -> Logins {
-        Logins::Vault(vault)
+        Logins { vault, given: BTreeMap::new() }
     }
 }
 
@@ -217,6 +224,13 @@ impl Remote for SshRemote {
     async fn service(&self, host: &str, restart: bool, generation: &Checksum) -> Result<(), RemoteError> {
         let command = service_command(restart, generation);
         self.run(host, "starting weave-gateway", &command, b"", SERVICE_LIMIT).await?;
+        Ok(())
+    }
+
+    async fn disable_cloud_init(&self, host: &str) -> Result<(), RemoteError> {
+        // The file is cloud-init's own switch: cloud-init documentation, "How to disable cloud-init".
+        let command = "[ ! -d /etc/cloud ] || : > /etc/cloud/cloud-init.disabled";
+        self.run(host, "disabling cloud-init", command, b"", ASK_LIMIT).await?;
         Ok(())
     }
 

@@ -81,6 +81,25 @@ impl Context {
         }
     }
 
+    /// These clouds and those in which hosts of the fleet may still be: what leaves a cloud is seen there to the end.
+    pub(super) fn reach(&self, clouds: &[CloudKind]) -> Vec<CloudKind> {
+        let before = self.saved.as_ref().map(|saved| saved.clouds.as_slice()).unwrap_or_default();
+        let mut all = [clouds, before].concat();
+        all.sort();
+        all.dedup();
+        all
+    }
+
+    /// The adapters for these clouds and for those where hosts of the fleet may still be.
+    pub(super) fn cloud(
+        &self,
+        clouds: &[CloudKind],
+        topology: Topology,
+        gateway: Option<&Content>,
+    ) -> Result<Arc<dyn Cloud>, Failure> {
+        self.ground.cloud(&self.reach(clouds), topology, gateway)
+    }
+
     /// The wanted fleet with the program to install.
     pub(super) fn desired(&self, wanted: &Wanted, clouds: &[CloudKind]) -> Result<Desired, Failure> {
         let path = match &wanted.gateway {

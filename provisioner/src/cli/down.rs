@@ -19,7 +19,7 @@ pub(super) async fn run(global: &Global, args: &DownArgs) -> Result<u8, Failure>
     context.reload()?;
     context.ground.check_complete(context.saved.as_ref())?;
     let (clouds, topology) = context.standing();
-    let cloud = context.ground.cloud(&clouds, topology, None)?;
+    let cloud = context.cloud(&clouds, topology, None)?;
     let observed = call(&cloud, |cloud| cloud.observe())
         .await
         .with_context(|| format!("cannot observe what fleet {} has in the cloud", context.name))?;

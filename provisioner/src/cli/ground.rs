@@ -1,13 +1,13 @@
 //! Where a fleet stands, and the adapters for it: the one place that knows which there are.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use cloud_core::Cloud;
 use weave_model::NetworkName;
 
-use super::{Failure, Global};
+use super::{Failure, Global, adapters};
+use crate::clouds::Clouds;
 use crate::config::{Config, ConfigError, FILE, Outside};
 use crate::fleet::{CloudKind, Fleet, Topology};
 use crate::footprint;
@@ -92,12 +92,11 @@ impl Ground {
     pub(super) fn fleet(&self, clouds: &[CloudKind]) -> Fleet {
         match self {
             Ground::Lab { .. } => Fleet::lab(clouds),
-            Ground::File(config) if clouds.contains(&CloudKind::Onprem) => config.fleet(),
-            Ground::File(_) => Fleet::default(),
+            Ground::File(config) => config.fleet(clouds),
         }
     }
 
-    /// The adapter for these clouds; `gateway` is the program that shall run there, if any shall.
+    /// The adapters for these clouds, as one; `gateway` is the program that shall run there, if any shall.
     pub(super) fn cloud(
         &self,
         clouds: &[CloudKind],
@@ -114,37 +113,40 @@ impl Ground {
             }
             Ground::File(config) => config,
         };
+        let mut members: Vec<(CloudKind, Arc<dyn Cloud>)> = Vec::new();
         for kind in clouds {
-            match kind {
-                CloudKind::Onprem => {}
-                CloudKind::Aws | CloudKind::Gcp => {
-                    return Err(Failure::usage(
-                        format!("this build has no adapter for {kind} yet"),
-                        "stand in what it has: --clouds onprem",
-                    ));
-                }
-            }
-            if !config.clouds.contains(kind) {
-                return Err(Failure::usage(
+            let missing = || {
+                Failure::usage(
                     format!("the file has no section [{kind}]"),
-                    "add it, or leave the cloud out of --clouds",
-                ));
-            }
+                    "add it, or leave the cloud out of --clouds; of a cloud where hosts of the fleet are, say \
+                     `hosts = 0` and run `weave-provision up`, which removes them",
+                )
+            };
+            let cloud: Arc<dyn Cloud> = match kind {
+                CloudKind::Onprem if !config.clouds.contains(kind) => return Err(missing()),
+                CloudKind::Onprem => {
+                    let architecture = gateway.and_then(|program| footprint::architecture(program.bytes()));
+                    let machines = cloud_onprem::Config { architecture, ..footprint::machines(config) };
+                    Arc::new(cloud_onprem::OnpremCloud::new(machines))
+                }
+                CloudKind::Aws => adapters::aws(config, config.aws.as_ref().ok_or_else(missing)?)?,
+                CloudKind::Gcp => adapters::gcp(config, config.gcp.as_ref().ok_or_else(missing)?)?,
+            };
+            members.push((*kind, cloud));
         }
-        let architecture = gateway.and_then(|program| footprint::architecture(program.bytes()));
-        let machines = cloud_onprem::Config { architecture, ..footprint::machines(config) };
-        Ok(Arc::new(cloud_onprem::OnpremCloud::new(machines)))
+        Ok(Arc::new(Clouds::new(members)))
     }
 
     /// How hosts are logged in to.
     pub(super) fn logins(&self, vault: &Vault) -> Logins {
+        let logins = Logins::from(vault.clone());
         match self {
-            Ground::Lab { .. } => Logins::Vault(vault.clone()),
+            Ground::Lab { .. } => logins,
             Ground::File(config) => {
                 let login = |host: &crate::config::OnpremHost| {
                     (host.name.clone(), (host.reach.port, host.reach.login.clone()))
                 };
-                Logins::Given(config.onprem.hosts.iter().map(login).collect::<BTreeMap<_, _>>())
+                logins.with(config.onprem.hosts.iter().map(login).collect())
             }
         }
     }
@@ -152,7 +154,10 @@ impl Ground {
     /// Refuses to forget hosts: what an earlier `up` put there would stay, and nobody could reach it any more.
     pub(super) fn check_complete(&self, saved: Option<&FleetState>) -> Result<(), Failure> {
         let (Ground::File(config), Some(saved)) = (self, saved) else { return Ok(()) };
-        let listed = |name: &String| config.onprem.hosts.iter().any(|host| host.name == *name);
+        let listed = |name: &String| {
+            CloudKind::of_host(name) != CloudKind::Onprem
+                || config.onprem.hosts.iter().any(|host| host.name == *name)
+        };
         let missing: Vec<&str> =
             saved.hosts.keys().filter(|name| !listed(name)).map(String::as_str).collect();
         if missing.is_empty() {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, anyhow};
-use cloud_core::{Cloud, HostState, Phase};
+use cloud_core::Cloud;
 
 use super::context::Context;
 use super::{Failure, Global, Wanted, print};
@@ -23,7 +23,7 @@ pub(super) async fn run(global: &Global, wanted: &Wanted) -> Result<u8, Failure>
     let context = Context::open(global)?;
     let (clouds, topology) = context.choice(wanted)?;
     let desired = context.desired(wanted, &clouds)?;
-    let cloud = context.ground.cloud(&clouds, topology, Some(&desired.gateway))?;
+    let cloud = context.cloud(&clouds, topology, Some(&desired.gateway))?;
     let remote = context.remote(&cloud);
     let progress = Progress::new(global.quiet);
     let plan = compute(&context, &desired, &cloud, &remote, &progress).await?;
@@ -48,14 +48,6 @@ pub(super) async fn compute(
     let (observed, silent) = observe(cloud, remote)
         .await
         .with_context(|| format!("cannot observe what fleet {} has in the cloud", context.name))?;
-    let wanted = |host: &HostState| desired.fleet.hosts.iter().any(|wanted| wanted.name == host.name);
-    let stopped = |host: &&HostState| host.phase == Phase::Stopped && wanted(host);
-    let stopped: Vec<_> = observed.cloud.hosts.iter().filter(stopped).collect();
-    if !stopped.is_empty() {
-        let errors = stopped.iter().map(|host| anyhow!("host {} exists and is stopped", host.name)).collect();
-        return Err(Failure::several(errors)
-            .with_hint("start it where it runs, or replace the fleet: `weave-provision down`, then `up`"));
-    }
     // A host that shows a key that is not ours, or that we have no key of, belongs to another state directory: nothing
     // may be planned against it, least of all its end.
     let (foreign, silent): (Vec<_>, Vec<_>) = silent.into_iter().partition(|(_, error)| {

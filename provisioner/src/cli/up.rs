@@ -39,7 +39,8 @@ pub(super) async fn run(global: &Global, args: &UpArgs) -> Result<u8, Failure> {
         return Err(refused);
     }
 
-    let mut state = FleetState::next(&context.name, context.saved.as_ref(), clouds, topology, &desired.fleet);
+    let reach = context.reach(&clouds);
+    let mut state = FleetState::next(&context.name, context.saved.as_ref(), reach, topology, &desired.fleet);
     if context.saved.as_ref() != Some(&state) {
         context.dir.put_fleet(&state)?;
     }
@@ -57,6 +58,10 @@ pub(super) async fn run(global: &Global, args: &UpArgs) -> Result<u8, Failure> {
                 .or_hint("what was done stays done; `weave-provision up` again goes on from there")
         })?;
     }
+    if state.clouds != clouds {
+        state.clouds = clouds;
+        context.dir.put_fleet(&state)?;
+    }
     let patience = if plan.steps.is_empty() { Patience::settled() } else { Patience::default() };
     let pairs = prove(&remote, &desired.fleet, patience).await;
     remote.close().await;
@@ -71,7 +76,7 @@ async fn prepare(
     desired: &Desired,
     progress: &Progress,
 ) -> Result<(Arc<dyn Cloud>, Arc<SshRemote>, Plan), Failure> {
-    let cloud = context.ground.cloud(clouds, topology, Some(&desired.gateway))?;
+    let cloud = context.cloud(clouds, topology, Some(&desired.gateway))?;
     let remote = context.remote(&cloud);
     let plan = plan::compute(context, desired, &cloud, &remote, progress).await?;
     Ok((cloud, remote, plan))

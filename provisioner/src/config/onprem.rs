@@ -8,6 +8,7 @@ use cloud_onprem::Reach;
 
 use super::keys::{Keys, fingerprint};
 use super::page::Table;
+use crate::fleet::CloudKind;
 use crate::ssh::{Credential, Elevation, HostKeys, Login};
 
 const REACH: [&str; 9] =
@@ -88,6 +89,13 @@ pub(super) fn read(root: &Table<'_, '_>, around: &mut Surroundings) -> Option<On
         let site = label(table, "site", Some("onprem"));
         if let Some(name) = name.as_ref().filter(|name| !names.insert((*name).clone())) {
             table.mistake("name", format!("two hosts are called {name:?}"));
+        }
+        if let Some(name) = name.as_ref().filter(|name| CloudKind::of_host(name) != CloudKind::Onprem) {
+            table
+                .mistake("name", format!("hosts of [{}] are called like {name:?}", CloudKind::of_host(name)));
+        }
+        if let Some(site) = site.as_ref().filter(|site| CloudKind::of_site(site) != CloudKind::Onprem) {
+            table.mistake("site", format!("{site:?} is the site of [{site}]; call this one differently"));
         }
         let (private, advertise) = (table.address("private"), table.addresses("advertise"));
         let absent = table.flag("absent").unwrap_or(false);

@@ -2,6 +2,7 @@
 //! once. No serde: its first error is its last.
 
 use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::fmt;
 use std::net::IpAddr;
 
@@ -145,6 +146,43 @@ impl<'p, 't> Table<'p, 't> {
             self.mistake(key, format!("`{key}` must be a whole number from 1 to {most}"));
         }
         number
+    }
+
+    /// Numbers from 1 to `most`: a list of them, or how many from 1 on; 1 when nothing is said.
+    pub(super) fn numbers(&self, key: &str, most: u32) -> BTreeSet<u8> {
+        let Some(value) = self.get(key) else { return BTreeSet::from([1]) };
+        let number = |value: &DeValue<'_>| {
+            let integer = value.as_integer()?;
+            u32::from_str_radix(integer.as_str(), integer.radix()).ok().filter(|number| *number <= most)
+        };
+        let read = match value.get_ref().as_array() {
+            None => number(value.get_ref()).map(|count| (1..=count).collect::<Vec<_>>()),
+            Some(list) => {
+                list.iter().map(|entry| number(entry.get_ref()).filter(|number| *number > 0)).collect()
+            }
+        };
+        let numbers =
+            read.and_then(|read| read.into_iter().map(|number| u8::try_from(number).ok()).collect());
+        numbers.unwrap_or_else(|| {
+            self.mistake(
+                key,
+                format!("`{key}` must be how many (0 to {most}), or their numbers, e.g. [1, 3]"),
+            );
+            BTreeSet::new()
+        })
+    }
+
+    /// A list of texts, empty when nothing is said.
+    pub(super) fn strings(&self, key: &str) -> Vec<String> {
+        let Some(value) = self.get(key) else { return Vec::new() };
+        let list = value.get_ref().as_array();
+        let texts = list.and_then(|list| {
+            list.iter().map(|entry| entry.get_ref().as_str().map(str::to_owned)).collect::<Option<Vec<_>>>()
+        });
+        texts.filter(|texts| texts.iter().all(|text| !text.is_empty())).unwrap_or_else(|| {
+            self.mistake(key, format!("`{key}` must be a list of texts in quotes"));
+            Vec::new()
+        })
     }
 
     pub(super) fn flag(&self, key: &str) -> Option<bool> {

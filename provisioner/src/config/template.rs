@@ -2,12 +2,37 @@
 
 /// A file that explains itself and is right as soon as its hosts are.
 pub const TEMPLATE: &str = r#"# What `weave-provision up` makes true. `weave-provision plan` shows what that would change.
-# Environment (WEAVE_PROVISION_NAME, _NETWORK, _STATE) and flags take precedence over [fleet].
+# Environment (WEAVE_PROVISION_NAME, _NETWORK, _STATE, _RANGE, _OPERATOR) and flags take precedence over [fleet].
 
 [fleet]
 name = "prod"       # marks what is the fleet's; 1 to 32 lower-case letters, digits, hyphens
 network = "weave"   # networks of different names never merge
 # state = "state"   # keys and state; back it up [default: /var/lib/weave-provision/NAME]
+# range = "10.32.0.0/12"          # addresses of the overlay: no network under it may overlap them
+# operator = "198.51.100.7/32"    # from where you reach hosts in clouds; SSH is let in from there alone
+
+# [aws]                           # Amazon EC2; credentials as for its command line
+# region = "eu-west-1"
+# hosts = 1                       # aws-1 and so on; or their numbers, e.g. [1, 3]; 0 leaves the cloud
+# zone = "eu-west-1a"             # [default: any with room]
+# vpc = "vpc-0123456789abcdef0"   # [default: the region's default VPC, else one of its own]
+# instance_type = "t3.small"
+# image = "debian-12"             # or "ubuntu-24.04", or an id "ami-…" with cloud-init
+# elastic_ip = true               # addresses that survive stopping a host
+# spot = true                     # cheaper, and taken away at any time
+# root_gib = 8
+
+# [gcp]                           # Google Compute Engine; application default credentials
+# project = "my-project-123"
+# region = "europe-west1"
+# hosts = 1
+# zones = ["europe-west1-b"]      # [default: all of the region]
+# network = "default"             # [default: "default", else one of its own]
+# machine_type = "e2-small"
+# image_project = "ubuntu-os-cloud"
+# image_family = "ubuntu-2404-lts-amd64"
+# static_address = true
+# disk_gib = 10
 
 # Machines that exist already and run systemd. Nothing is downloaded there.
 [onprem]

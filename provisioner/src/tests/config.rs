@@ -115,7 +115,7 @@ fn a_file_becomes_a_fleet() {
     assert_eq!((config.name.as_str(), config.network.as_str()), ("prod", "blue"));
     assert_eq!(config.state, Some(folder.folder.path().join("state")));
     assert_eq!(config.clouds, [CloudKind::Onprem]);
-    let fleet = config.fleet();
+    let fleet = config.fleet(&config.clouds);
     let sites: Vec<_> = fleet.sites.iter().map(|site| (site.name.as_str(), site.index)).collect();
     assert_eq!(sites, [("dc1", 1), ("dc2", 2)]);
     let hosts: Vec<_> = fleet.hosts.iter().map(|host| (host.name.as_str(), host.index)).collect();
@@ -151,10 +151,11 @@ fn the_template_is_right_but_for_its_hosts() {
     let uncommented: String = TEMPLATE
         .lines()
         .map(|line| match line.strip_prefix("# ") {
-            Some(rest) if rest.contains(" = ") || rest.starts_with("[[") => format!("{rest}\n"),
+            Some(rest) if rest.contains(" = ") || rest.starts_with('[') => format!("{rest}\n"),
             _ => format!("{line}\n"),
         })
         .collect();
+    assert!(uncommented.contains("\n[aws]") && uncommented.contains("\nproject ="), "{uncommented}");
     let mistakes = folder.mistakes(&uncommented);
     assert!(mistakes.lines().all(|line| line.contains("host_key") || line.contains("exclude")), "{mistakes}");
 }
@@ -218,7 +219,7 @@ weave.toml:30: onprem.hosts "c": known has no Ed25519 or ECDSA key of gone that 
 weave.toml:31: onprem.hosts "c": `absent` must be true or false
 weave.toml:32: onprem.hosts "c": `site` is empty
 weave.toml:33: [aws]: `region` is missing
-weave.toml:34: [aws]: `hosts` must be a whole number from 1 to 255"#;
+weave.toml:34: [aws]: `hosts` must be how many (0 to 255), or their numbers, e.g. [1, 3]"#;
     assert_eq!(folder.mistakes(text), expected);
 }
 
@@ -234,7 +235,7 @@ fn mistakes_of_the_whole() {
         "weave.toml:2: [onprem]: `hosts` must be a list of tables: [[onprem.hosts]]",
     );
     check(
-        "[onprm]\n[gcp]\nproject = 'p'\nzone = 'z'",
+        "[onprm]\n[gcp]\nproject = 'p'\nregion = 'r'",
         "weave.toml:1: the file has no key `onprm`; did you mean `onprem`?",
     );
     let host = |name: &str, rest: &str| {
@@ -260,6 +261,82 @@ fn mistakes_of_the_whole() {
     check(
         &host("a", "").replace("'id'", "'id.pub'"),
         "weave.toml:4: onprem.hosts \"a\": id.pub holds no private key of a known kind: Could not read key",
+    );
+}
+
+const CLOUDS: &str = r#"
+[fleet]
+name = "prod"
+operator = "198.51.100.7/32"
+range = "10.40.0.0/16"
+[aws]
+region = "eu-west-1"
+hosts = [3, 1]
+spot = true
+[gcp]
+project = "p"
+region = "europe-west1"
+zones = ["europe-west1-b"]
+endpoint = "http://127.0.0.1:5"
+"#;
+
+#[test]
+fn clouds_number_their_hosts() {
+    let folder = Folder::new();
+    let config = folder.parse(&[CLOUDS, &GOOD[GOOD.find("[onprem]").unwrap()..]].concat()).unwrap();
+    assert_eq!(config.clouds, CloudKind::ALL);
+    assert_eq!(config.operator.map(|block| block.to_string()).as_deref(), Some("198.51.100.7/32"));
+    assert_eq!(config.range.to_string(), "10.40.0.0/16");
+    let names = |clouds: &[CloudKind]| {
+        let fleet = config.fleet(clouds);
+        let sites: Vec<String> = fleet.sites.into_iter().map(|site| site.name).collect();
+        let hosts: Vec<String> = fleet.hosts.into_iter().map(|host| host.name).collect();
+        format!("{} | {}", sites.join(" "), hosts.join(" "))
+    };
+    assert_eq!(names(&CloudKind::ALL), "aws gcp dc1 dc2 | aws-1 aws-3 gcp-1 dc1-a dc2-a");
+    assert_eq!(names(&[CloudKind::Aws]), "aws | aws-1 aws-3");
+    assert_eq!(config.fleet(&[CloudKind::Aws]).found.hosts.len(), 3, "machines are found, wanted or not");
+    let (aws, gcp) = (config.aws.as_ref().unwrap(), config.gcp.as_ref().unwrap());
+    assert!(aws.spot && !aws.elastic_ip && aws.endpoint.is_none());
+    assert_eq!(gcp.zones, ["europe-west1-b"]);
+
+    let left = folder.parse(&CLOUDS.replace("[3, 1]", "0")).unwrap();
+    assert_eq!(left.fleet(&left.clouds).sites, [CloudKind::Gcp.site()], "nothing is wanted in aws");
+    assert!(left.clouds.contains(&CloudKind::Aws), "and it is still looked at");
+}
+
+#[test]
+fn mistakes_about_clouds() {
+    let folder = Folder::new();
+    let bad = CLOUDS
+        .replace("\"198.51.100.7/32\"", "\"198.51.100.7\"")
+        .replace("10.40.0.0/16", "10.40.0.1/16")
+        .replace("[3, 1]", "[0]")
+        .replace("[\"europe-west1-b\"]", "\"europe-west1-b\"")
+        .replace("http://", "");
+    let host = "[[onprem.hosts]]\nname = 'aws-1'\nsite = 'gcp'\naddress = '192.0.2.1'\nkey = 'id'\nhost_key = \
+                'FINGERPRINT'\n";
+    assert_eq!(
+        folder.mistakes(&[&bad, host].concat()),
+        r#"weave.toml:4: [fleet]: `operator`: "198.51.100.7" must be an IPv4 block such as 198.51.100.7/32
+weave.toml:5: [fleet]: `range`: "10.40.0.1/16" must be an IPv4 block such as 198.51.100.7/32
+weave.toml:8: [aws]: `hosts` must be how many (0 to 255), or their numbers, e.g. [1, 3]
+weave.toml:13: [gcp]: `zones` must be a list of texts in quotes
+weave.toml:14: [gcp]: `endpoint` must be a URL that begins with http:// or https://, not "127.0.0.1:5"
+weave.toml:16: onprem.hosts "aws-1": hosts of [aws] are called like "aws-1"
+weave.toml:17: onprem.hosts "aws-1": "gcp" is the site of [gcp]; call this one differently"#
+    );
+    let mistakes = folder.mistakes(&CLOUDS.replace("operator", "# operator"));
+    assert!(mistakes.starts_with("[fleet]: `operator` is missing"), "{mistakes}");
+    assert!(
+        folder
+            .parse(
+                &CLOUDS
+                    .replace("operator", "# operator")
+                    .replace("[3, 1]", "0")
+                    .replace("region = \"europe-west1\"", "region = \"europe-west1\"\nhosts = 0")
+            )
+            .is_ok()
     );
 }
 

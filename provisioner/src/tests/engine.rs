@@ -282,6 +282,10 @@ impl Remote for Unsettled {
         self.inner.service(host, restart, generation).await
     }
 
+    async fn disable_cloud_init(&self, _: &str) -> Result<(), RemoteError> {
+        Ok(())
+    }
+
     async fn ping(&self, host: &str) -> Result<Vec<Ping>, RemoteError> {
         let mut pings = self.inner.ping(host).await?;
         if self.rounds.fetch_add(1, std::sync::atomic::Ordering::Relaxed) < 12 {

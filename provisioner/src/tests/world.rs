@@ -230,6 +230,10 @@ impl Remote for Flaky {
         .await
     }
 
+    async fn disable_cloud_init(&self, host: &str) -> Result<(), RemoteError> {
+        self.on_host(host, |_| Ok(())).await
+    }
+
     async fn ping(&self, host: &str) -> Result<Vec<Ping>, RemoteError> {
         self.on_host(host, |_| Ok(())).await?;
         let hosts = self.world.hosts.lock().unwrap();
