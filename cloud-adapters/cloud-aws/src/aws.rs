@@ -2,11 +2,10 @@
 
 use std::time::Duration;
 
-use cloud_core::{Cloud, HostSpec, HostState, IpNet, Leftover, Observed, ProviderError, Site, Stream};
-use tokio::net::TcpStream;
+use cloud_core::{Cloud, HostSpec, HostState, IpNet, Leftover, Observed, ProviderError, Site, Stream, dial};
 use tokio::runtime::Handle;
 use tokio::sync::Mutex;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep};
 
 use crate::api::Api;
 use crate::config::{Access, AwsConfig, Tuning};
@@ -112,18 +111,7 @@ impl Aws {
         let Some(public) = seen.public else {
             return Err(ProviderError::Retryable(format!("host {host} has no public address yet")));
         };
-        let closed = |why: String| {
-            ProviderError::Retryable(format!(
-                "host {host} does not answer at {public}:{port} ({why}); it may be booting, or the operator's address \
-                 is not the one that its security group lets in"
-            ))
-        };
-        let dialled = timeout(self.tuning.dial, TcpStream::connect((public, port))).await;
-        let stream = dialled
-            .map_err(|_| closed(format!("nothing within {} s", self.tuning.dial.as_secs())))?
-            .map_err(|error| closed(error.to_string()))?;
-        stream.set_nodelay(true).map_err(|error| closed(error.to_string()))?;
-        Ok(Box::new(stream))
+        dial(host, public.into(), port, self.tuning.dial, "security group").await
     }
 }
 

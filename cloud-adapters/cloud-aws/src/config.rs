@@ -4,7 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
-use cloud_core::{ProviderError, Secret};
+use cloud_core::{ProviderError, Secret, is_ipv4_block};
 
 /// One fleet in one region.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -80,15 +80,6 @@ impl AwsConfig {
         }
         if mistakes.is_empty() { Ok(()) } else { Err(ProviderError::Invalid(mistakes.join("; "))) }
     }
-}
-
-/// Whether `text` is an IPv4 address, a slash and a length, with no bit set behind the length.
-fn is_ipv4_block(text: &str) -> bool {
-    let Some((address, length)) = text.split_once('/') else { return false };
-    let (Ok(address), Ok(length)) = (address.parse::<std::net::Ipv4Addr>(), length.parse::<u32>()) else {
-        return false;
-    };
-    length <= 32 && u64::from(address.to_bits()) & ((1 << (32 - length)) - 1) == 0
 }
 
 /// What a host boots.

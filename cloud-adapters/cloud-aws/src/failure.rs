@@ -1,6 +1,6 @@
 //! Why a call of EC2 failed, and what the caller can do about it. Pure.
 
-use cloud_core::ProviderError;
+use cloud_core::{ProviderError, one_line};
 
 /// A failed call in plain values.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -158,14 +158,5 @@ fn by_code(code: &str) -> Class {
             Class::Invalid
         }
         _ => Class::Other,
-    }
-}
-
-/// Text from outside on one line of bearable length.
-fn one_line(text: &str) -> String {
-    let words = text.split_whitespace().collect::<Vec<_>>().join(" ");
-    match words.char_indices().nth(300) {
-        Some((end, _)) => format!("{}…", &words[..end]),
-        None => words.trim_end_matches('.').to_owned(),
     }
 }

@@ -4,9 +4,9 @@ use ipnet::{IpNet, Ipv4Net};
 
 use crate::error::ProviderError;
 
-/// Whether `text` is an IPv4 address, a slash and a length, with no bit set behind the length.
+/// Whether `text` is an IPv4 address, a slash and a length as clouds write them, with no bit set behind the length.
 pub fn is_ipv4_block(text: &str) -> bool {
-    text.parse::<Ipv4Net>().is_ok_and(|block| block == block.trunc())
+    text.parse::<Ipv4Net>().is_ok_and(|block| block == block.trunc() && block.to_string() == text)
 }
 
 /// The blocks that a cloud tells, each once and in order; `what` names what they are of.

@@ -26,6 +26,15 @@ pub enum ProviderError {
     Other(String),
 }
 
+/// Text from outside on one line of bearable length, without a full stop.
+pub fn one_line(text: &str) -> String {
+    let words = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    match words.char_indices().nth(300) {
+        Some((end, _)) => format!("{}…", &words[..end]),
+        None => words.trim_end_matches('.').to_owned(),
+    }
+}
+
 impl ProviderError {
     /// Whether the same call may succeed later without anybody doing anything.
     pub fn is_retryable(&self) -> bool {

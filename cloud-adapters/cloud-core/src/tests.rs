@@ -1,6 +1,10 @@
-//! The fake keeps the contract and fails on demand.
+//! The fake keeps the contract and fails on demand; the modules test what adapters share.
 
-use crate::{Cloud, Fake, ProviderError, Secret, Site, check_contract};
+mod blocks;
+mod dial;
+mod user_data;
+
+use crate::{Cloud, Fake, ProviderError, Secret, Site, check_contract, one_line};
 
 #[test]
 fn the_fake_keeps_the_contract() {
@@ -21,4 +25,11 @@ fn a_fault_hits_the_next_call_of_its_operation_once() {
 #[test]
 fn secrets_do_not_show() {
     assert_eq!(format!("{:?}", Secret::new("key")), "***");
+}
+
+#[test]
+fn text_from_outside_is_cut() {
+    assert_eq!(one_line(" said\n  Google.. "), "said Google");
+    let long = one_line(&"much\n ".repeat(1000));
+    assert!(long.chars().count() == 301 && long.ends_with('…') && !long.contains('\n'), "{long}");
 }

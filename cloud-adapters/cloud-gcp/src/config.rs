@@ -1,9 +1,8 @@
 //! What the operator chooses about this cloud, and how patiently the cloud is asked.
 
-use std::net::Ipv4Addr;
 use std::time::Duration;
 
-use cloud_core::ProviderError;
+use cloud_core::{ProviderError, is_ipv4_block};
 
 /// One fleet in one region of one project.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -110,15 +109,6 @@ pub(crate) fn is_name(text: &str) -> bool {
         && text.len() <= 63
         && text.chars().all(letters)
         && !text.ends_with('-')
-}
-
-/// Whether `text` is an IPv4 address, a slash and a length, with no bit set behind the length.
-fn is_ipv4_block(text: &str) -> bool {
-    let Some((address, length)) = text.split_once('/') else { return false };
-    let (Ok(address), Ok(length)) = (address.parse::<Ipv4Addr>(), length.parse::<u32>()) else {
-        return false;
-    };
-    length <= 32 && u64::from(address.to_bits()) & ((1 << (32 - length)) - 1) == 0
 }
 
 /// How long to wait, and how often to ask.

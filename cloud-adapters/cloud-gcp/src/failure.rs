@@ -1,6 +1,6 @@
 //! Why a call of Compute Engine failed, and what the caller can do about it. Pure.
 
-use cloud_core::ProviderError;
+use cloud_core::{ProviderError, one_line};
 
 /// A failed call or operation in plain values.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -147,13 +147,4 @@ fn by_reason(reason: &str) -> Option<Class> {
         "invalid" | "badRequest" | "required" | "invalidUsage" | "INVALID_USAGE" => Class::Invalid,
         _ => return None,
     })
-}
-
-/// Text from outside on one line of bearable length.
-fn one_line(text: &str) -> String {
-    let words = text.split_whitespace().collect::<Vec<_>>().join(" ");
-    match words.char_indices().nth(300) {
-        Some((end, _)) => format!("{}…", &words[..end]),
-        None => words.trim_end_matches('.').to_owned(),
-    }
 }

@@ -10,7 +10,7 @@
 //!
 //! Everything made bears the fleet's mark: labels where Compute Engine has them, otherwise the name's beginning and a
 //! description in JSON. Nothing else is ever changed or removed. Not here: SSH, and what is installed on the hosts.
-#![expect(clippy::disallowed_methods, reason = "shell: looks for credentials, waits, and dials hosts")]
+#![expect(clippy::disallowed_methods, reason = "shell: looks for credentials")]
 
 mod adc;
 mod api;
