@@ -9,6 +9,7 @@ mod node;
 mod notify;
 mod persist;
 mod pinging;
+mod renewal;
 mod report;
 
 use std::process::ExitCode;

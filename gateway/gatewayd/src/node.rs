@@ -13,7 +13,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::Context as _;
 use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 use weave_datapath_user::{Datapath, Tap};
 use weave_hostnet::{Bridge, Change, Host, HostError};
@@ -29,7 +29,7 @@ use crate::config::Config;
 use crate::echo::Echo;
 use crate::persist::{Memory, Store};
 use crate::report::Reporter;
-use crate::{membership, notify, pinging};
+use crate::{membership, notify, pinging, renewal};
 
 /// The device between bridge and data threads.
 pub(crate) const TAP: &str = "vethwe-tap";
@@ -52,6 +52,8 @@ const MAX_COMMANDS: usize = 64;
 
 /// Runs a gateway until a signal or a command ends it.
 pub(crate) async fn run(config: Config) -> anyhow::Result<()> {
+    // From here on a reload that comes too early waits instead of ending the process.
+    let mut hangup = signal(SignalKind::hangup())?;
     let listener = listen(config.http).await?;
     let mut node = Node::start(config).await?;
     let (commands, mut inbox) = mpsc::channel(MAX_COMMANDS);
@@ -59,9 +61,8 @@ pub(crate) async fn run(config: Config) -> anyhow::Result<()> {
     let server = tokio::spawn(weave_http_api::serve(listener, commands, async move {
         let _ = stopped.wait_for(|stop| *stop).await;
     }));
-    notify::notify("READY=1");
     tracing::info!(peer = %node.local, network = %node.config.network, port = node.config.port, "the gateway is ready");
-    let outcome = node.drive(&mut inbox).await;
+    let outcome = node.drive(&mut inbox, &mut hangup).await;
     notify::notify("STOPPING=1");
     tracing::info!("the gateway stops");
     node.stop().await;
@@ -102,6 +103,8 @@ struct Node {
     /// Answers echoes, tells the mesh of new addresses, and mends the bridge.
     helpers: [tokio::task::JoinHandle<()>; 3],
     mtu: u16,
+    /// Who this gateway is and whom it recognises at this moment.
+    membership: Membership,
 }
 
 impl Node {
@@ -123,7 +126,8 @@ impl Node {
         let port = Port::new(sockets.first().context("a port has a socket")?.try_clone()?)?;
         let key = membership.identity.key().wireguard_private_key();
         let psk = membership.psk;
-        let peering_config = weave_peering::Config { mesh, membership, seed: rand::random() };
+        let peering_config =
+            weave_peering::Config { mesh, membership: membership.clone(), seed: rand::random() };
         let (peering, events) = Peering::start(peering_config, Arc::clone(&port))?;
         let switch =
             Arc::new(Switch::new(weave_switch::Config { seed: rand::random(), ..Default::default() }));
@@ -147,13 +151,33 @@ impl Node {
             tokio::spawn(follow_addresses(config.clone(), Arc::clone(&host), peering.clone(), endpoints));
         let switching = tokio::spawn(keep_switch(Arc::clone(&host), bridge, echo.clone()));
         let helpers = [echoes, addresses, switching];
-        Ok(Node { config, local, store, host, switch, peering, events, datapath, ended, echo, helpers, mtu })
+        renewal::note(&config, &store, &membership);
+        Ok(Node {
+            config,
+            local,
+            store,
+            host,
+            switch,
+            peering,
+            events,
+            datapath,
+            ended,
+            echo,
+            helpers,
+            mtu,
+            membership,
+        })
     }
 
     /// Joins the parts until the end; returns who waits to hear of it.
-    async fn drive(&mut self, inbox: &mut mpsc::Receiver<Command>) -> anyhow::Result<Option<Reply<()>>> {
+    async fn drive(
+        &mut self,
+        inbox: &mut mpsc::Receiver<Command>,
+        hangup: &mut Signal,
+    ) -> anyhow::Result<Option<Reply<()>>> {
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
+        notify::ready();
         loop {
             tokio::select! {
                 event = self.events.recv() => match event {
@@ -168,10 +192,26 @@ impl Node {
                     Some(command) => self.handle_command(command),
                     None => return Ok(None),
                 },
+                _ = hangup.recv() => self.reload().await,
                 _ = terminate.recv() => return Ok(None),
                 _ = interrupt.recv() => return Ok(None),
             }
         }
+    }
+
+    /// Takes a renewed identity; whatever is wrong with it, the one in use stays.
+    async fn reload(&mut self) {
+        notify::reloading();
+        match renewal::reload(&self.config, &self.store, &self.peering, &self.membership).await {
+            Ok(membership) => self.membership = membership,
+            Err(error) => {
+                tracing::error!(
+                    error = format!("{error:#}"),
+                    "nothing is reloaded; the identity in use stays"
+                );
+            }
+        }
+        notify::ready();
     }
 
     fn handle_event(&mut self, event: weave_peering::Event) {

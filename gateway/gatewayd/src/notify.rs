@@ -21,6 +21,21 @@ pub(crate) fn notify(state: &str) {
     }
 }
 
+/// Says that the gateway does its work.
+pub(crate) fn ready() {
+    notify("READY=1");
+}
+
+/// Says that the configuration is read again; [`ready`] ends it.
+pub(crate) fn reloading() {
+    // systemd compares it with when it sent the signal, and takes the clock to be this one (systemd.service(5)).
+    let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: the pointer is to a timespec of ours, which the call fills in.
+    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut now) };
+    let micros = now.tv_sec.saturating_mul(1_000_000).saturating_add(now.tv_nsec / 1000);
+    notify(&format!("RELOADING=1\nMONOTONIC_USEC={micros}"));
+}
+
 /// Whether a service manager started this process and would start it again.
 pub(crate) fn supervised() -> bool {
     std::env::var_os("INVOCATION_ID").is_some() && std::env::var_os("NOTIFY_SOCKET").is_some()

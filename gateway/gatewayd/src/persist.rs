@@ -11,7 +11,15 @@ use weave_model::{ShortId, Target};
 use weave_trust::IdentityKey;
 
 /// All that may be in the folder.
-pub(crate) const FILES: [&str; 5] = ["key.pem", "memory.json", "lock", "key.pem.new", "memory.json.new"];
+pub(crate) const FILES: [&str; 7] = [
+    "key.pem",
+    "memory.json",
+    "identity.mark",
+    "lock",
+    "key.pem.new",
+    "memory.json.new",
+    "identity.mark.new",
+];
 
 /// The folder for the gateway's state, mode 0700.
 #[derive(Clone, Debug)]
@@ -97,6 +105,11 @@ impl Store {
             configured: memory.configured.iter().map(ToString::to_string).collect(),
         };
         self.replace("memory.json", &serde_json::to_string(&file)?)
+    }
+
+    /// Notes which identity is in use, for whoever has replaced its file and asked for a reload.
+    pub(crate) fn mark(&self, mark: &str) -> anyhow::Result<()> {
+        self.replace("identity.mark", &format!("{mark}\n"))
     }
 
     /// Writes a new file beside the old one and renames it over it, so that a crash leaves one of the two.

@@ -37,6 +37,15 @@ impl Membership {
         Ok(Membership { identity, trust, psk })
     }
 
+    /// A short text that differs when the certificate or the set of CAs does; public. The first 128 bits, in hex, of the
+    /// SHA-256 of the certificate and the CAs' certificates.
+    pub fn mark(&self) -> String {
+        let mut context = ring::digest::Context::new(&ring::digest::SHA256);
+        context.update(self.identity.certificate());
+        self.trust.ca_certificates().for_each(|certificate| context.update(certificate));
+        context.finish().as_ref().iter().take(16).map(|byte| format!("{byte:02x}")).collect()
+    }
+
     /// Everything as PEM. Keep it at mode 0600.
     pub fn to_pem(&self) -> String {
         let psk = pem::encode(&pem::Pem::new(PSK_LABEL, self.psk.to_vec()));

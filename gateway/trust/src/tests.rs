@@ -157,6 +157,9 @@ fn a_renewal_keeps_the_key_and_grows() {
     assert!(verified(&old).is_same_holder(&verified(&new)));
     let not_later = Err(NotARenewal::NotLater { current: 6, issue: 5 });
     assert_eq!(as_of(&new, &both).check_renewal(&as_of(&old, &both)), not_later);
+    let marks =
+        [&as_of(&old, &ca(1).trust()), &as_of(&old, &both), &as_of(&new, &both)].map(Membership::mark);
+    assert!(marks[0] != marks[1] && marks[1] != marks[2] && marks[0].len() == 32, "{marks:?}");
     let other = ca(3).issue(ALICE, &key(9), 7);
     assert_eq!(running.check_renewal(&as_of(&other, &both)), Err(NotARenewal::OtherKey));
     assert!(!verified(&other).is_same_holder(&verified(&new)));

@@ -124,6 +124,11 @@ impl Bed {
         self.folder.path().join(format!("h{host}"))
     }
 
+    /// Where a provisioned gateway's identity lies.
+    pub(crate) fn identity(&self, host: usize) -> PathBuf {
+        self.folder.path().join(format!("identity-{host}.pem"))
+    }
+
     fn add_namespace(&mut self, name: &str) {
         let added = Command::new("ip").args(["netns", "add", name]).output().unwrap();
         ok(&format!("ip netns add {name}"), &added, String::new);

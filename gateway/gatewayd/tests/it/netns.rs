@@ -4,3 +4,4 @@ mod deletions;
 mod hosts;
 mod mesh;
 mod mistakes;
+mod renewal;

@@ -25,6 +25,12 @@ fn ends(a: &Node, b: &Node) -> Option<(LinkId, LinkId, [u8; 16])> {
     Some((to_b.link, to_a.link, to_b.relay_keys.send))
 }
 
+/// The sequence of the record of `of`, as `at` knows it.
+async fn sequence(at: &Node, of: &Node) -> Option<u64> {
+    let records = at.status().await.records;
+    records.iter().find(|record| record.peer == of.name).map(|record| record.sequence)
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn links_outlive_a_change_of_the_ca_and_strangers_do_not_get_in() {
     let one = Node::start(1, 1, &[]);
@@ -37,13 +43,15 @@ async fn links_outlive_a_change_of_the_ca_and_strangers_do_not_get_in() {
 
     renew(&one, member(1, 1, both())).await;
     renew(&other, member(1, 2, both())).await;
+    let first = sequence(&other, &other).await;
     renew(&one, member(2, 1, both())).await;
     renew(&other, member(2, 2, both())).await;
-    let certified = async |at: &Node| {
-        let records = at.status().await.records;
-        (records.len() == 3).then_some(())
-    };
-    wait_until("all are known", async || certified(&one).await).await;
+    // The certificate travels before the record that follows it.
+    wait_until("the new certificate is known", async || {
+        let (own, told) = (sequence(&other, &other).await?, sequence(&one, &other).await?);
+        (Some(own) > first && told == own).then_some(())
+    })
+    .await;
     renew(&one, member(2, 1, ca(2).trust())).await;
     wait_until("the late one is out", async || one.adjacency(&late).is_none().then_some(())).await;
     renew(&other, member(2, 2, ca(2).trust())).await;
