@@ -6,18 +6,22 @@ use std::ffi::OsString;
 use std::io::{self, Write as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::fleet::{CloudKind, Topology, valid_name};
 
 mod adapters;
+pub(crate) mod completions;
 mod context;
 mod down;
 mod failure;
+mod graph;
 mod ground;
 mod init;
+mod logs;
 mod plan;
 mod ssh;
 mod status;
@@ -89,6 +93,12 @@ enum Command {
     Down(DownArgs),
     /// Run a command on a host, or open a shell there
     Ssh(SshArgs),
+    /// Show what the gateways log, all hosts in one order
+    Logs(LogsArgs),
+    /// Draw the sites, the hosts and how every pair of them talks
+    Graph(GraphArgs),
+    /// Print a script that completes this command line in a shell
+    Completions(CompletionsArgs),
 }
 
 #[derive(Debug, Args)]
@@ -129,6 +139,51 @@ struct SshArgs {
     command: Vec<OsString>,
 }
 
+#[derive(Debug, Args)]
+struct LogsArgs {
+    /// Hosts to ask [default: all]
+    #[arg(value_name = "HOST")]
+    hosts: Vec<String>,
+    /// Go on with what comes, until interrupted
+    #[arg(long, short)]
+    follow: bool,
+    /// Nothing older than this, e.g. 90s, 10m, 2h, 3d
+    #[arg(long, value_name = "AGE", value_parser = crate::logs::age)]
+    since: Option<Duration>,
+    /// The last lines of each host
+    #[arg(long, short = 'n', value_name = "NUMBER", default_value_t = 100,
+        value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    lines: u32,
+}
+
+#[derive(Debug, Args)]
+struct GraphArgs {
+    /// Language of the picture
+    #[arg(long, value_enum, default_value_t = GraphFormat::Text)]
+    format: GraphFormat,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum GraphFormat {
+    Text,
+    Mermaid,
+    Dot,
+}
+
+#[derive(Debug, Args)]
+struct CompletionsArgs {
+    /// Shell to complete in
+    #[arg(value_enum)]
+    shell: ShellKind,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum ShellKind {
+    Bash,
+    Zsh,
+    Fish,
+}
+
 /// Runs the program.
 pub fn main() -> ExitCode {
     run(std::env::args_os())
@@ -159,6 +214,18 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     }
 }
 
+/// The help of the program, under no name, and of every verb, at a width of 100.
+pub fn help() -> Vec<(String, String)> {
+    let mut program = Cli::command().term_width(100);
+    // Verbs get what they share with the program.
+    program.build();
+    let mut texts = vec![(String::new(), program.render_long_help().to_string())];
+    for verb in program.get_subcommands() {
+        texts.push((verb.get_name().to_owned(), verb.clone().term_width(100).render_long_help().to_string()));
+    }
+    texts
+}
+
 async fn dispatch(cli: Cli) -> Result<u8, Failure> {
     let global = cli.global;
     match cli.command {
@@ -168,6 +235,9 @@ async fn dispatch(cli: Cli) -> Result<u8, Failure> {
         Command::Status => status::run(&global).await,
         Command::Down(args) => interruptible(down::run(&global, &args)).await,
         Command::Ssh(args) => ssh::run(&global, &args).await,
+        Command::Logs(args) => logs::run(&global, &args).await,
+        Command::Graph(args) => graph::run(&global, &args).await,
+        Command::Completions(args) => completions::run(&args),
     }
 }
 

@@ -3,6 +3,7 @@
 mod cli;
 mod config;
 mod engine;
+mod golden;
 mod journal;
 mod onprem_netns;
 mod plan;
@@ -10,4 +11,5 @@ mod quote;
 mod render;
 mod ssh_netns;
 mod state;
+mod verbs;
 mod world;
