@@ -1,6 +1,7 @@
 //! Tests of the whole crate.
 
 mod cli;
+mod clouds;
 mod config;
 mod engine;
 mod golden;

@@ -6,7 +6,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::cloud::{Cloud, Stream};
 use crate::error::ProviderError;
-use crate::values::{Addresses, HostSpec, HostState, Leftover, Observed, Phase, Site};
+use crate::values::{Addresses, Drift, HostSpec, HostState, Leftover, Observed, Phase, Site};
 
 /// A cloud that exists only in this process.
 #[derive(Debug, Default)]
@@ -18,6 +18,7 @@ pub struct Fake {
 struct State {
     sites: BTreeMap<String, Site>,
     hosts: BTreeMap<String, HostState>,
+    drifts: Vec<Drift>,
     faults: VecDeque<(&'static str, ProviderError)>,
     calls: Vec<String>,
 }
@@ -36,6 +37,18 @@ impl Fake {
     /// The mutating calls so far, e.g. `create_host aws-1`, failed ones included.
     pub fn calls(&self) -> Vec<String> {
         self.state().calls.clone()
+    }
+
+    /// Changes a host behind the fleet's back, e.g. stops it.
+    pub fn alter(&self, host: &str, change: impl FnOnce(&mut HostState)) {
+        if let Some(host) = self.state().hosts.get_mut(host) {
+            change(host);
+        }
+    }
+
+    /// Makes a site differ from what is wanted, until it is ensured again.
+    pub fn drift(&self, site: &str, what: &str) {
+        self.state().drifts.push(Drift { site: site.to_owned(), what: what.to_owned() });
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -64,6 +77,7 @@ impl Cloud for Fake {
     fn ensure_site(&self, site: &Site) -> Result<(), ProviderError> {
         let mut state = self.begin("ensure_site", &site.name)?;
         state.sites.insert(site.name.clone(), site.clone());
+        state.drifts.retain(|drift| drift.site != site.name);
         Ok(())
     }
 
@@ -72,7 +86,7 @@ impl Cloud for Fake {
         Ok(Observed {
             sites: state.sites.values().cloned().collect(),
             hosts: state.hosts.values().cloned().collect(),
-            drifts: Vec::new(),
+            drifts: state.drifts.clone(),
         })
     }
 
@@ -94,7 +108,18 @@ impl Cloud for Fake {
         if host.site != spec.site {
             return Err(ProviderError::Conflict(format!("host {}", spec.name)));
         }
+        if host.phase == Phase::Stopped {
+            host.phase = Phase::Running;
+        }
         Ok(host.clone())
+    }
+
+    fn hide_user_data(&self, host: &str) -> Result<(), ProviderError> {
+        let mut state = self.begin("hide_user_data", host)?;
+        let known =
+            state.hosts.get_mut(host).ok_or_else(|| ProviderError::NotFound(format!("host {host}")))?;
+        known.shows_user_data = false;
+        Ok(())
     }
 
     fn destroy_host(&self, name: &str) -> Result<(), ProviderError> {

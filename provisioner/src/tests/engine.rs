@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use cloud_core::{Cloud, Observed};
+use cloud_core::{Cloud, Observed, Phase};
 use weave_model::NetworkName;
 
 use super::world::{Blow, Flaky, Fuse, World};
@@ -145,6 +145,23 @@ fn another_program_or_cloud_changes_what_it_must() {
         operator.assert_whole(&[CloudKind::Aws, CloudKind::Gcp]);
         operator.world.forget_service("gcp-1");
         assert_eq!(operator.up(&[CloudKind::Aws, CloudKind::Gcp], &Fuse::never()).await, Ok(1));
+    });
+}
+
+#[test]
+fn a_stopped_host_is_started_and_a_drifted_site_is_mended() {
+    run(async {
+        let operator = Operator::new();
+        operator.up(&TWO, &Fuse::never()).await.unwrap();
+        assert!(operator.world.cloud.calls().contains(&"hide_user_data aws-1".to_owned()), "EC2 shows it");
+        let before = operator.dir.fleet().unwrap();
+        operator.world.cloud.alter("aws-1", |host| host.phase = Phase::Stopped);
+        operator.world.cloud.drift("aws", "no rule for UDP 6783");
+        operator.world.forget_service("aws-1");
+        assert!(operator.up(&TWO, &Fuse::never()).await.unwrap() >= 3);
+        operator.assert_whole(&TWO);
+        assert_eq!(operator.dir.fleet().unwrap(), before, "a host that is started keeps its certificate");
+        assert_eq!(operator.up(&TWO, &Fuse::never()).await, Ok(0));
     });
 }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use cloud_core::{Addresses, HostState, Phase, Secret, Site};
+use cloud_core::{Addresses, Drift, HostState, Phase, Secret, Site};
 
 use crate::fleet::{AddressBook, CloudKind, Fleet, Found, dialable};
 use crate::install::{
@@ -42,7 +42,7 @@ fn settled(files: &[WantedFile]) -> Facts {
         active: true,
         enabled: true,
         applied: generation(files),
-        clock: 0,
+        ..Facts::default()
     }
 }
 
@@ -182,6 +182,35 @@ fn a_host_on_its_way_out_is_made_again() {
     let plan = Plan::new(&fleet(), &files(&fleet()), &observed);
     assert!(matches!(&plan.steps[0], Step::CreateHost(host, _) if host.name == "aws-1"), "{:?}", plan.steps);
     assert!(matches!(&plan.steps[1], Step::Configure { host, .. } if host == "aws-1"), "{:?}", plan.steps);
+}
+
+#[test]
+fn what_is_stopped_is_started_and_what_has_drifted_is_mended() {
+    let mut observed = everything_there(&fleet());
+    observed.cloud.hosts[0].phase = Phase::Stopped;
+    observed.cloud.hosts[1].shows_user_data = true;
+    observed.facts.remove("aws-1");
+    for site in ["onprem", "elsewhere"] {
+        observed.cloud.drifts.push(Drift { site: site.to_owned(), what: "no rule for UDP 6783".to_owned() });
+    }
+    let plan = Plan::new(&fleet(), &files(&fleet()), &observed);
+    let text = plan.render();
+    assert!(
+        text.starts_with(
+            "  ~ mend site onprem: no rule for UDP 6783\n  ~ start host aws-1 in aws\n  ~ aws-1: "
+        ),
+        "{text}"
+    );
+    assert!(
+        text.ends_with(
+            "  ~ onprem-1: close the way to its user-data, which holds its SSH key\n\
+             plan: 9 changes (1 to mend, 1 to start, 7 to configure)\n"
+        ),
+        "{text}"
+    );
+    let actions: Vec<_> = plan.entries().into_iter().map(|entry| (entry.action, entry.subject)).collect();
+    assert_eq!(actions[0], ("mend", "onprem".to_owned()));
+    assert_eq!(actions[1], ("start", "aws-1".to_owned()));
 }
 
 #[test]

@@ -177,7 +177,17 @@ impl Cloud for Flaky {
     fn create_host(&self, spec: &HostSpec) -> Result<HostState, ProviderError> {
         let first = self.world.specs.lock().unwrap().entry(spec.name.clone()).or_insert(spec.clone()).clone();
         assert_eq!(&first, spec, "asked again, a host is asked for in the same words");
-        self.ask(|cloud| cloud.create_host(spec))
+        self.ask(|cloud| {
+            let new = cloud.observe()?.hosts.iter().all(|host| host.name != spec.name);
+            let host = cloud.create_host(spec)?;
+            // As EC2 does.
+            cloud.alter(&spec.name, |host| host.shows_user_data |= new && host.site == "aws");
+            Ok(host)
+        })
+    }
+
+    fn hide_user_data(&self, host: &str) -> Result<(), ProviderError> {
+        self.ask(|cloud| cloud.hide_user_data(host))
     }
 
     fn destroy_host(&self, name: &str) -> Result<(), ProviderError> {
