@@ -2,10 +2,12 @@
 
 use cloud_core::{ProviderError, one_line};
 
+use crate::roles::needed;
+
 /// A failed call or operation in plain values.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct Failure {
-    /// The method, e.g. `instances.insert`; behind `compute.` it is nearly always the permission that it needs.
+    /// The method, e.g. `instances.insert`.
     pub(crate) method: &'static str,
     /// Google's word for the cause, e.g. `quotaExceeded` of a call or `QUOTA_EXCEEDED` of an operation.
     pub(crate) reason: Option<String>,
@@ -101,7 +103,8 @@ impl Failure {
                 "{what}: no token for compute.{method} ({message}); run `gcloud auth application-default login`"
             )),
             (Class::Permission, _) => ProviderError::Permission(format!(
-                "{said}; the operator's account needs the permission compute.{method} in the project"
+                "{said}; the operator's account needs {} or a permission that goes with it, see `weave-provision iam`",
+                needed(method).first().map_or(method, String::as_str)
             )),
             (Class::Disabled, _) => ProviderError::Permission(format!(
                 "{said}; run `gcloud services enable compute.googleapis.com`, and see that the project has billing"

@@ -22,10 +22,12 @@ mod gcp;
 mod hosts;
 mod network;
 mod plan;
+mod roles;
 mod sweep;
 
 pub use config::GcpConfig;
 pub use gcp::Gcp;
+pub use roles::roles;
 
 #[cfg(test)]
 mod tests;

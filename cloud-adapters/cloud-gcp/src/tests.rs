@@ -4,4 +4,5 @@ mod credentials;
 mod emulator;
 mod failures;
 mod plans;
+mod roles;
 mod user_data;

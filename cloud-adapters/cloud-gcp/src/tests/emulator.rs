@@ -16,6 +16,7 @@ use tokio::runtime::Runtime;
 
 use super::user_data::{PRIVATE, PUBLIC, spec};
 use crate::config::Tuning;
+use crate::roles::needed;
 use crate::{Gcp, GcpConfig};
 
 /// One emulated Google.
@@ -58,6 +59,7 @@ impl Emulator {
         let calls = self.server.all();
         let mut inserts = 0;
         for call in &calls {
+            assert!(!needed(text(&call["method"])).is_empty(), "the role knows nothing of {call}");
             assert!(call["method"].is_string() && call["authorization"].is_null(), "{call}");
             let method = call["method"].as_str().unwrap();
             if !method.ends_with(".insert") {

@@ -84,7 +84,7 @@ fn errors_name_the_thing_the_method_and_the_way_out() {
     check(answered(429, "rateLimitExceeded"), retryable, &["compute.instances.insert", "said Google"]);
     check(answered(400, "resourceNotReady"), retryable, &["resourceNotReady"]);
     check(answered(503, "ZONE_RESOURCE_POOL_EXHAUSTED"), retryable, &["choose other zones"]);
-    check(answered(403, "forbidden"), permission, &["permission compute.instances.insert"]);
+    check(answered(403, "forbidden"), permission, &["needs compute.instances.create", "iam"]);
     check(answered(403, "accessNotConfigured"), permission, &["gcloud services enable"]);
     check(answered(403, "QUOTA_EXCEEDED"), |e| matches!(e, ProviderError::Quota(_)), &["Quotas"]);
     check(answered(404, "notFound"), |e| matches!(e, ProviderError::NotFound(_)), &["does not exist"]);

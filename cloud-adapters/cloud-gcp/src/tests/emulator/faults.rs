@@ -150,7 +150,7 @@ fn an_answer_that_is_not_googles() {
 fn permission() {
     let (emulator, error) = failing("instances.insert", json!({ "status": 403, "reason": "forbidden" }));
     let ProviderError::Permission(text) = error else { panic!("{error:?}") };
-    assert!(text.contains("host gcp-1") && text.contains("permission compute.instances.insert"), "{text}");
+    assert!(text.contains("host gcp-1") && text.contains("needs compute.instances.create"), "{text}");
     assert_eq!(emulator.server.calls("instances.insert").len(), 1);
 }
 
