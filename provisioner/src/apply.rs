@@ -307,7 +307,7 @@ impl<R: Remote> Engine<R> {
     }
 
     /// Does one step between two lines of the journal.
-    async fn step<T, F: Future<Output = anyhow::Result<T>>>(
+    pub(crate) async fn step<T, F: Future<Output = anyhow::Result<T>>>(
         &self,
         subject: &str,
         words: String,

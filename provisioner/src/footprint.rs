@@ -4,6 +4,8 @@ use cloud_onprem::{Footprint, Machine};
 
 use crate::config::Config;
 use crate::install::{APPLIED, CONFIG, GATEWAY, IDENTITY, LINK_TARGET, UNIT, WEAVE};
+use crate::rotate::STAGED;
+use crate::upgrade::OLD_GATEWAY;
 
 /// The machines of a configuration.
 pub fn machines(config: &Config) -> cloud_onprem::Config {
@@ -46,7 +48,7 @@ pub fn footprint() -> Footprint {
         program: GATEWAY,
         link: (WEAVE, LINK_TARGET),
         folder: "/etc/weave",
-        files: vec![IDENTITY, CONFIG, APPLIED],
+        files: vec![IDENTITY, STAGED, CONFIG, APPLIED, OLD_GATEWAY],
         interfaces: vec!["weave", "vethwe-tap"],
     }
 }

@@ -41,6 +41,7 @@ StartLimitIntervalSec=0
 Type=notify
 NotifyAccess=main
 ExecStart=/usr/local/bin/weave-gateway daemon --config /etc/weave/gateway.toml
+ExecReload=/bin/kill -HUP $MAINPID
 Restart=always
 RestartSec=200ms
 KillMode=mixed

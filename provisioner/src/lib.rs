@@ -27,8 +27,10 @@ pub mod progress;
 pub mod remote;
 pub mod render;
 pub mod retry;
+pub mod rotate;
 pub mod ssh;
 pub mod state;
+pub mod upgrade;
 pub mod vault;
 pub mod verify;
 

@@ -179,7 +179,7 @@ impl SshRemote {
     }
 
     /// Runs a command that has to succeed; returns what it says.
-    async fn run(
+    pub(crate) async fn run(
         &self,
         host: &str,
         what: &str,

@@ -10,6 +10,7 @@ use nix::fcntl::{Flock, FlockArg};
 use serde::{Deserialize, Serialize};
 
 use crate::fleet::{CloudKind, Fleet, Topology};
+use crate::rotate::Epoch;
 
 /// What is remembered of a fleet besides its keys.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -26,6 +27,9 @@ pub struct FleetState {
     /// By host name.
     #[serde(default)]
     pub hosts: BTreeMap<String, HostRecord>,
+    /// Which network CA is in force.
+    #[serde(default, skip_serializing_if = "Epoch::is_first")]
+    pub epoch: Epoch,
 }
 
 /// What is remembered of one host.
@@ -49,7 +53,8 @@ impl FleetState {
     ) -> FleetState {
         let mut hosts = saved.map(|saved| saved.hosts.clone()).unwrap_or_default();
         hosts.retain(|name, _| fleet.hosts.iter().any(|host| host.name == *name));
-        FleetState { version: 1, name: name.to_owned(), clouds, topology, hosts }
+        let epoch = saved.map(|saved| saved.epoch.clone()).unwrap_or_default();
+        FleetState { version: 1, name: name.to_owned(), clouds, topology, hosts, epoch }
     }
 }
 

@@ -10,12 +10,17 @@ use russh::keys::PrivateKey;
 use russh::keys::ssh_key::LineEnding;
 use russh::keys::ssh_key::private::{Ed25519Keypair, KeypairData};
 use weave_model::NetworkName;
-use weave_trust::{IdentityKey, NetworkCa};
+use weave_trust::{IdentityKey, Membership, NetworkCa, Trust};
 
+use crate::rotate::{Epoch, Phase};
 use crate::ssh::Login;
 use crate::state::{FleetState, HostRecord, StateDir, StateError};
 
 const CA: &str = "network-ca.pem";
+/// The CA that a change leads to; takes the place of [`CA`] at its end.
+const NEXT_CA: &str = "network-ca.next.pem";
+/// The WireGuard pre-shared key, once it cannot be derived from [`CA`] any more.
+const PSK: &str = "network-psk";
 const OPERATOR: &str = "operator_ed25519";
 
 /// Reads and makes the keys in a state directory.
@@ -62,16 +67,89 @@ impl Vault {
 
     /// The `identity.pem` of a host that has been issued one.
     pub fn identity(&self, fleet: &FleetState, host: &str) -> Result<Option<Secret>, StateError> {
-        let (Some(record), Some(ca)) = (fleet.hosts.get(host), self.read_ca()?) else { return Ok(None) };
+        Ok(self.membership(fleet, host)?.map(|membership| Secret::new(membership.to_pem())))
+    }
+
+    /// What a host that has been issued a certificate shall be and trust, as of the fleet's epoch.
+    pub fn membership(&self, fleet: &FleetState, host: &str) -> Result<Option<Membership>, StateError> {
+        let Some(record) = fleet.hosts.get(host) else { return Ok(None) };
+        let Some(Authority { issuer, trust, psk }) = self.authority(&fleet.epoch)? else { return Ok(None) };
         let Some(key) = self.read_gateway_key(host)? else { return Ok(None) };
-        let identity = ca.issue(key.peer_name(), &key, record.issue);
-        Ok(Some(Secret::new(ca.membership(identity).to_pem())))
+        let identity = issuer.issue(key.peer_name(), &key, record.issue);
+        Ok(Some(Membership { identity, trust, psk }))
+    }
+
+    /// Makes the next CA, and keeps what follows from the present one beyond its end. Done twice, it changes nothing.
+    pub fn make_next_ca(&self, epoch: &Epoch) -> Result<(), StateError> {
+        let Some(present) = self.read_ca(CA)? else { return Err(self.damaged(CA, "it is missing")) };
+        let psk = self.psk(epoch, &present)?;
+        self.dir.put(PSK, &format!("{}\n", hex(&psk)))?;
+        if self.read_ca(NEXT_CA)?.is_none() {
+            self.dir.put(NEXT_CA, &NetworkCa::from_seed(self.network.clone(), random_seed()).to_pem())?;
+        }
+        Ok(())
+    }
+
+    /// Destroys the key of the old CA and puts the next one in its place. Done twice, it changes nothing.
+    pub fn forget_old_ca(&self) -> Result<(), StateError> {
+        if self.read_ca(NEXT_CA)?.is_none() {
+            return Ok(());
+        }
+        let (old, next) = (self.dir.path().join(CA), self.dir.path().join(NEXT_CA));
+        let io = |source| StateError::Io { what: "destroy", path: old.clone(), source };
+        overwrite(&old).map_err(io)?;
+        std::fs::rename(&next, &old).map_err(io)?;
+        std::fs::File::open(self.dir.path()).and_then(|dir| dir.sync_all()).map_err(io)
+    }
+
+    /// Who issues certificates and who is trusted in an epoch; `None` before there is a CA.
+    fn authority(&self, epoch: &Epoch) -> Result<Option<Authority>, StateError> {
+        let next = || self.read_ca(NEXT_CA)?.ok_or_else(|| self.damaged(NEXT_CA, "it is missing"));
+        let (issuer, trust) = match epoch.change {
+            None => {
+                let Some(ca) = self.read_ca(CA)? else { return Ok(None) };
+                let trust = ca.trust();
+                (ca, trust)
+            }
+            Some(phase @ (Phase::Trust | Phase::Issue)) => {
+                let old = self.read_ca(CA)?.ok_or_else(|| self.damaged(CA, "it is missing"))?;
+                let next = next()?;
+                let both = old.trust().joined(&next.trust());
+                (if phase == Phase::Trust { old } else { next }, both)
+            }
+            Some(Phase::Drop) => {
+                let next = next()?;
+                let trust = next.trust();
+                (next, trust)
+            }
+            Some(Phase::Forget) => {
+                // It has taken the old one's place, or is about to; the old one may be overwritten already.
+                let ca = match self.read_ca(NEXT_CA)? {
+                    Some(next) => next,
+                    None => self.read_ca(CA)?.ok_or_else(|| self.damaged(CA, "it is missing"))?,
+                };
+                let trust = ca.trust();
+                (ca, trust)
+            }
+        };
+        let psk = self.psk(epoch, &issuer)?;
+        Ok(Some(Authority { issuer, trust, psk }))
+    }
+
+    /// The pre-shared key of the network: lasting, whatever CA is in force.
+    fn psk(&self, epoch: &Epoch, first: &NetworkCa) -> Result<[u8; 32], StateError> {
+        match self.dir.read(PSK)? {
+            Some(text) => unhex(text.trim()).ok_or_else(|| self.damaged(PSK, "it is not 64 hex digits")),
+            None if epoch.is_first() => Ok(first.network_psk()),
+            None => Err(self.damaged(PSK, "it is missing, and the CA it followed from is gone or going")),
+        }
     }
 
     /// Notes in `fleet` that a host gets a (new) certificate under the name that its lasting key gives it. The issue
     /// number always grows, even if the clock went back.
     pub fn issue(&self, fleet: &mut FleetState, host: &str) -> Result<(), StateError> {
-        if self.read_ca()?.is_none() {
+        // Not once there was one: a CA that was lost must not be replaced unnoticed.
+        if fleet.epoch.is_first() && self.read_ca(CA)?.is_none() {
             self.dir.put(CA, &NetworkCa::from_seed(self.network.clone(), random_seed()).to_pem())?;
         }
         let key = match self.read_gateway_key(host)? {
@@ -89,9 +167,9 @@ impl Vault {
         Ok(())
     }
 
-    fn read_ca(&self) -> Result<Option<NetworkCa>, StateError> {
-        let Some(text) = self.dir.read(CA)? else { return Ok(None) };
-        NetworkCa::from_pem(self.network.clone(), &text).map(Some).map_err(|e| self.damaged(CA, e))
+    fn read_ca(&self, name: &str) -> Result<Option<NetworkCa>, StateError> {
+        let Some(text) = self.dir.read(name)? else { return Ok(None) };
+        NetworkCa::from_pem(self.network.clone(), &text).map(Some).map_err(|e| self.damaged(name, e))
     }
 
     fn read_gateway_key(&self, host: &str) -> Result<Option<IdentityKey>, StateError> {
@@ -119,6 +197,36 @@ impl Vault {
     fn damaged(&self, name: &str, why: impl std::fmt::Display) -> StateError {
         StateError::Damaged { path: self.dir.path().join(name), why: why.to_string() }
     }
+}
+
+/// Who says who is a member, at one moment.
+struct Authority {
+    issuer: NetworkCa,
+    trust: Trust,
+    psk: [u8; 32],
+}
+
+/// Writes zeros over a file and waits until they are on the disk; where there is none, nothing happens.
+fn overwrite(path: &std::path::Path) -> std::io::Result<()> {
+    use std::io::Write as _;
+    let mut file = match std::fs::OpenOptions::new().write(true).open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(error),
+    };
+    let length = usize::try_from(file.metadata()?.len()).unwrap_or_default();
+    file.write_all(&vec![0; length])?;
+    file.sync_all()
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn unhex(text: &str) -> Option<[u8; 32]> {
+    let pairs = text.as_bytes().chunks(2).map(|pair| std::str::from_utf8(pair).ok());
+    let bytes: Option<Vec<u8>> = pairs.map(|pair| u8::from_str_radix(pair?, 16).ok()).collect();
+    bytes?.try_into().ok()
 }
 
 fn host_key_file(host: &str) -> String {

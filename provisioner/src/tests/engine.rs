@@ -24,20 +24,20 @@ use crate::verify::{Gateway, Patience, Ping, report, verify};
 const TWO: [CloudKind; 2] = [CloudKind::Aws, CloudKind::Onprem];
 
 /// Everything a process of `weave-provision` starts from.
-struct Operator {
-    world: Arc<World>,
-    dir: StateDir,
-    program: &'static [u8],
+pub(super) struct Operator {
+    pub(super) world: Arc<World>,
+    pub(super) dir: StateDir,
+    pub(super) program: &'static [u8],
     _parent: tempfile::TempDir,
 }
 
-fn quick() -> Pace {
+pub(super) fn quick() -> Pace {
     let step = Duration::from_millis(1);
     Pace { first: step, most: step, limit: Duration::from_secs(5) }
 }
 
 impl Operator {
-    fn new() -> Operator {
+    pub(super) fn new() -> Operator {
         // In memory: some ten thousand fsyncs are not what is tested.
         let parent = tempfile::tempdir_in("/dev/shm").unwrap();
         let dir = StateDir::new(parent.path().join("weave"));
@@ -45,7 +45,7 @@ impl Operator {
     }
 
     /// One process: reads the state from disk, observes, plans, applies and verifies. Returns how many changes it saw.
-    async fn up(&self, clouds: &[CloudKind], fuse: &Arc<Fuse>) -> Result<usize, String> {
+    pub(super) async fn up(&self, clouds: &[CloudKind], fuse: &Arc<Fuse>) -> Result<usize, String> {
         let killed = async {
             fuse.killed.notified().await;
             Err("killed".to_owned())
@@ -102,7 +102,7 @@ impl Operator {
         self.dir.remove().map_err(|e| e.to_string())
     }
 
-    fn assert_whole(&self, clouds: &[CloudKind]) {
+    pub(super) fn assert_whole(&self, clouds: &[CloudKind]) {
         let fleet = Fleet::lab(clouds);
         let observed = self.world.cloud.observe().unwrap();
         let names: Vec<String> = observed.hosts.into_iter().map(|host| host.name).collect();
@@ -112,7 +112,7 @@ impl Operator {
     }
 }
 
-fn run<T>(future: impl Future<Output = T>) -> T {
+pub(super) fn run<T>(future: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()

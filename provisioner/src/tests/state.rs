@@ -17,6 +17,7 @@ fn fleet() -> FleetState {
         clouds: vec![CloudKind::Aws],
         topology: Topology::Partial,
         hosts: BTreeMap::new(),
+        epoch: Default::default(),
     }
 }
 

@@ -6,9 +6,12 @@ use std::sync::{Arc, Mutex};
 
 use cloud_core::{Cloud, Fake, HostSpec, HostState, Leftover, Observed, ProviderError, Site, Stream};
 use tokio::sync::Notify;
+use weave_model::NetworkName;
+use weave_trust::Membership;
 
-use crate::install::{Checksum, Content, Facts, LINK_TARGET, WantedFile};
+use crate::install::{Checksum, Content, Facts, GATEWAY, IDENTITY, LINK_TARGET, WantedFile};
 use crate::remote::{Remote, RemoteError};
+use crate::rotate::STAGED;
 use crate::ssh::SshError;
 use crate::verify::{Gateway, Ping};
 
@@ -18,9 +21,15 @@ type Files = BTreeMap<String, (Checksum, u32)>;
 #[derive(Default)]
 pub(super) struct World {
     pub(super) cloud: Fake,
-    hosts: Mutex<BTreeMap<String, Facts>>,
+    pub(super) hosts: Mutex<BTreeMap<String, Facts>>,
     /// What each service runs from.
-    running: Mutex<BTreeMap<String, Files>>,
+    pub(super) running: Mutex<BTreeMap<String, Files>>,
+    /// Files of which facts do not tell, by host and path.
+    pub(super) aside: Mutex<BTreeMap<(String, &'static str), (Checksum, u32)>>,
+    /// What every identity that was ever put on a host says.
+    pub(super) memberships: Mutex<BTreeMap<Checksum, Membership>>,
+    /// A program with which the gateway of this host answers no ping.
+    bad: Mutex<Option<(Checksum, String)>>,
     specs: Mutex<BTreeMap<String, HostSpec>>,
 }
 
@@ -32,6 +41,33 @@ impl World {
             assert!(facts.active, "{name} is active");
             assert_eq!(running.get(name), Some(&facts.files), "{name} runs from what is there");
         }
+    }
+
+    /// What the gateway of a host runs as, once it has been started from an identity.
+    pub(super) fn membership(&self, host: &str) -> Option<Membership> {
+        let running = self.running.lock().unwrap();
+        let (sum, _) = running.get(host)?.get(IDENTITY)?;
+        self.memberships.lock().unwrap().get(sum).cloned()
+    }
+
+    /// Whether the gateways of two hosts recognise each other and share the pre-shared key.
+    pub(super) fn recognise(&self, one: &str, other: &str) -> bool {
+        let (Some(one), Some(other)) = (self.membership(one), self.membership(other)) else { return false };
+        let knows = |a: &Membership, b: &Membership| a.trust.verify(b.identity.certificate()).is_ok();
+        knows(&one, &other) && knows(&other, &one) && one.psk == other.psk
+    }
+
+    /// From here on a program does not suit a host.
+    pub(super) fn bad_on(&self, program: Checksum, host: &str) {
+        *self.bad.lock().unwrap() = Some((program, host.to_owned()));
+    }
+
+    /// Whether the gateway of a host runs from a program that does not suit it.
+    fn is_bad(&self, host: &str) -> bool {
+        let running = self.running.lock().unwrap();
+        let program = running.get(host).and_then(|files| files.get(GATEWAY)).map(|(sum, _)| sum.clone());
+        let bad = self.bad.lock().unwrap();
+        bad.as_ref().is_some_and(|(sum, on)| on == host && program.as_ref() == Some(sum))
     }
 
     pub(super) fn forget_service(&self, host: &str) {
@@ -138,7 +174,7 @@ impl Flaky {
         }
     }
 
-    async fn on_host<T>(
+    pub(super) async fn on_host<T>(
         &self,
         host: &str,
         act: impl FnOnce(&mut Facts) -> Result<T, RemoteError>,
@@ -215,7 +251,16 @@ impl Remote for Flaky {
     async fn put(&self, host: &str, file: &WantedFile, content: &Content) -> Result<(), RemoteError> {
         let entry = (content.checksum().clone(), file.mode);
         self.on_host(host, |facts| {
-            facts.files.insert(file.path.to_owned(), entry);
+            if let Ok(text) = std::str::from_utf8(content.bytes())
+                && let Ok(membership) = Membership::from_pem(NetworkName::default(), text)
+            {
+                self.world.memberships.lock().unwrap().insert(entry.0.clone(), membership);
+            }
+            if file.path == STAGED {
+                self.world.aside.lock().unwrap().insert((host.to_owned(), file.path), entry);
+            } else {
+                facts.files.insert(file.path.to_owned(), entry);
+            }
             Ok(())
         })
         .await
@@ -247,7 +292,7 @@ impl Remote for Flaky {
     async fn ping(&self, host: &str) -> Result<Vec<Ping>, RemoteError> {
         self.on_host(host, |_| Ok(())).await?;
         let hosts = self.world.hosts.lock().unwrap();
-        let ok = |name: &str| hosts.get(name).is_some_and(|facts| facts.active);
+        let ok = |name: &str| hosts.get(name).is_some_and(|facts| facts.active) && !self.world.is_bad(name);
         let ping = |name: &String| Ping {
             peer: name.clone(),
             nickname: name.clone(),
@@ -255,7 +300,7 @@ impl Remote for Flaky {
             via: Vec::new(),
             rtt_ms: Some(1.0),
             mtu: Some(1376),
-            ok: ok(name) && ok(host),
+            ok: ok(name) && ok(host) && self.world.recognise(host, name),
         };
         Ok(hosts.keys().filter(|name| *name != host).map(ping).collect())
     }
