@@ -19,7 +19,7 @@ pub const CLOUDS: &str = "aws,gcp,onprem";
 pub const HOSTS: [&str; 4] = ["aws-1", "gcp-1", "onprem-1", "onprem-2"];
 
 /// Before the number of the process that runs the test.
-const PREFIX: &str = "mdc";
+pub(crate) const PREFIX: &str = "mdc";
 
 /// Where labs are.
 const LABS: &str = "/run/weave-lab";
@@ -189,7 +189,7 @@ impl Fleet {
 }
 
 /// Ends the fleets of tests that were killed before they could do so themselves.
-fn end_orphans() -> anyhow::Result<()> {
+pub(crate) fn end_orphans() -> anyhow::Result<()> {
     for (folder, before) in
         [(PathBuf::from(LABS), PREFIX.to_owned()), (std::env::temp_dir(), state_name(PREFIX))]
     {
@@ -210,7 +210,7 @@ fn end_orphans() -> anyhow::Result<()> {
     Ok(())
 }
 
-fn state_name(fleet: &str) -> String {
+pub(crate) fn state_name(fleet: &str) -> String {
     format!("weave-{fleet}")
 }
 
@@ -220,7 +220,7 @@ pub fn ordered_pairs<T: PartialEq>(all: &[T]) -> impl Iterator<Item = (&T, &T)> 
 }
 
 /// A program of the workspace, beside this one or in the folder above, where cargo puts tests one folder deeper.
-fn program(name: &str) -> anyhow::Result<PathBuf> {
+pub(crate) fn program(name: &str) -> anyhow::Result<PathBuf> {
     let own = std::env::current_exe().context("cannot tell where this program lies")?;
     let found = own.ancestors().skip(1).take(2).map(|folder| folder.join(name)).find(|path| path.is_file());
     match found {

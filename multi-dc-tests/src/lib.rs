@@ -11,6 +11,8 @@
 #![expect(clippy::disallowed_methods, reason = "test ground: runs programs, and polls with a deadline")]
 
 mod capture;
+#[cfg(feature = "clouds")]
+pub mod clouds;
 mod datagrams;
 mod endpoint;
 mod fleet;

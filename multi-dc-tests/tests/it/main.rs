@@ -2,6 +2,8 @@
 #![expect(clippy::disallowed_methods, reason = "tests: read their own settings")]
 
 mod netns_cables;
+#[cfg(feature = "clouds")]
+mod netns_clouds;
 mod netns_crash;
 mod netns_failover;
 mod netns_killed;
@@ -9,3 +11,7 @@ mod netns_mistakes;
 mod netns_sealed;
 mod netns_switch;
 mod netns_up;
+
+// The labs of clouds have the test program for a keeper; those of `--lab` have the product.
+#[cfg(feature = "clouds")]
+netlab::intercept_main!();

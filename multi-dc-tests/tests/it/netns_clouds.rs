@@ -1,0 +1,156 @@
+//! Fleets in emulated clouds: the product asks the clouds' own APIs for hosts, which begin with nothing but user-data.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, ensure};
+use multi_dc_tests::clouds::{Clouds, Ground, PROJECT};
+use multi_dc_tests::{Run, ordered_pairs, within};
+use netlab::Phase;
+use serde_json::json;
+
+/// For what a landlord does to a host that need not boot.
+const SOON: Duration = Duration::from_secs(20);
+
+/// From a call of the API to an SSH server, on a busy machine.
+const BOOT: Duration = Duration::from_secs(60);
+
+/// The hosts of the fleet, in the order of their addresses on the switch.
+const HOSTS: [&str; 4] = ["aws-1", "gcp-1", "onprem-1", "onprem-2"];
+
+/// From nothing to a verified fleet in three clouds, again, and back to nothing.
+#[test]
+fn up_makes_hosts_of_user_data_and_down_leaves_nothing_in_the_clouds() -> anyhow::Result<()> {
+    let ground = Ground::new("clouds", &[])?;
+    ground.explain(|ground| {
+        let up = &["up", "--yes", "--clouds", "aws,gcp,onprem"];
+        let said = ground.provision(up)?.expect_success()?;
+        eprintln!("up: {:?}", said.took);
+        ensure!(said.stdout.contains("verified: all 12 pairs"), "{said}");
+        ensure!(shows_path(&said, "aws-1", "gcp-1", "relay"), "{said}");
+        ensure!(shows_path(&said, "aws-1", "onprem-1", "direct"), "{said}");
+        let again = ground.provision(&["up", "--yes"])?.expect_success()?;
+        eprintln!("up again: {:?}", again.took);
+        ensure!(again.stdout.lines().any(|line| line == "plan: 0 to change"), "{again}");
+        pings_everywhere(ground)?;
+
+        let down = ground.provision(&["down", "--yes"])?.expect_success()?;
+        eprintln!("down: {:?}", down.took);
+        ground.is_empty()?;
+        for host in ["onprem-1", "onprem-2"] {
+            let left =
+                "ls -d /etc/weave /var/lib/weave /usr/local/bin/weave* 2>/dev/null; pgrep -a weave; true";
+            let said = ground.run_on(host, &["sh", "-c", left])?.expect_success()?;
+            ensure!(said.stdout.is_empty(), "{said}");
+        }
+        ensure!(ground.clouds()?.complaints().is_empty(), "{:?}", ground.clouds()?.complaints());
+        Ok(())
+    })
+}
+
+/// Whether the table that `up` prints shows this path.
+fn shows_path(said: &Run, from: &str, to: &str, way: &str) -> bool {
+    said.stdout.lines().any(|line| line.split_whitespace().take(3).eq([from, to, way]))
+}
+
+/// Attaches a namespace on every host to the switch and pings from each to each.
+fn pings_everywhere(ground: &Ground) -> anyhow::Result<()> {
+    let address = |host: &str| HOSTS.iter().zip(1..).find(|(name, _)| **name == host).map_or(0, |(_, at)| at);
+    for host in HOSTS {
+        ground.run_on(host, &["ip", "netns", "add", "app"])?.expect_success()?;
+        let own = format!("10.32.1.{}/24", address(host));
+        ground.run_on(host, &["weave", "attach", &own, "netns:app"])?.expect_success()?;
+    }
+    for (from, to) in ordered_pairs(&HOSTS) {
+        let to = format!("10.32.1.{}", address(to));
+        let ping = ["ip", "netns", "exec", "app", "ping", "-n", "-c", "5", "-i", "0.05", "-w", "5", &to];
+        ground.run_on(from, &ping)?.expect_success()?;
+    }
+    Ok(())
+}
+
+/// The landlord without the product: instances by hand.
+#[test]
+fn instances_of_both_clouds_become_hosts_and_go_with_them() -> anyhow::Result<()> {
+    let ground = Ground::new("landlord", &[])?;
+    ground.explain(|ground| {
+        let clouds = ground.clouds()?;
+        let user_data = |name: &str| format!("#cloud-config\n{}\n", json!({ "hostname": name }));
+        let id = launch(clouds, "aws-1", &user_data("from-ec2"))?;
+        let instance = json!({
+            "name": "hand-made",
+            "labels": { "weave-fleet": "e2e", "weave-host": "gcp-1" },
+            "machineType": "zones/europe-west1-b/machineTypes/e2-small",
+            "disks": [{ "initializeParams": { "sourceImage": "ubuntu-2404-noble-amd64-v20261020" } }],
+            "networkInterfaces": [{
+                "network": format!("projects/{PROJECT}/global/networks/default"),
+                "subnetwork": format!("projects/{PROJECT}/regions/europe-west1/subnetworks/default"),
+                "accessConfigs": [{}],
+            }],
+            "metadata": { "items": [{ "key": "user-data", "value": user_data("from-compute") }] },
+        });
+        clouds.compute("POST", "zones/europe-west1-b/instances", &instance)?;
+        ground.wait_for_instances(&["aws-1", "gcp-1"], SOON)?;
+        for (host, name, range, public) in
+            [("aws-1", "from-ec2", "172.31.", "54.214."), ("gcp-1", "from-compute", "10.128.", "34.78.")]
+        {
+            within(&format!("{host} runs"), BOOT, || {
+                Ok(ground.lab().status()?.hosts.get(host).is_some_and(|host| host.phase == Phase::Running))
+            })?;
+            let seen = ground.lab().status()?.hosts.remove(host).context("it is gone")?;
+            ensure!(seen.private.to_string().starts_with(range), "{seen:?}");
+            ensure!(seen.public.is_some_and(|address| address.to_string().starts_with(public)), "{seen:?}");
+            let said = ground.run_on(host, &["hostname"])?.expect_success()?;
+            ensure!(said.stdout.trim() == name, "{said}");
+        }
+
+        clouds.ec2("StopInstances", &format!("&InstanceId.1={id}"))?;
+        let phase = |wanted| {
+            move |ground: &Ground| {
+                let there = ground.lab().status()?.hosts.get("aws-1").map(|host| host.phase);
+                anyhow::Ok(there == Some(wanted))
+            }
+        };
+        within("aws-1 is off", SOON, || phase(Phase::Stopped)(ground))?;
+        clouds.ec2("StartInstances", &format!("&InstanceId.1={id}"))?;
+        within("aws-1 is on again", BOOT, || phase(Phase::Running)(ground))?;
+
+        ensure!(clouds.remains("e2e")?.len() >= 2, "{:?}", clouds.remains("e2e")?);
+        clouds.ec2("TerminateInstances", &format!("&InstanceId.1={id}"))?;
+        clouds.compute("DELETE", "zones/europe-west1-b/instances/hand-made", &json!({}))?;
+        ground.is_empty()
+    })
+}
+
+/// Runs an instance with a public address; returns its id.
+fn launch(clouds: &Clouds, host: &str, user_data: &str) -> anyhow::Result<String> {
+    let images = clouds.ec2("DescribeImages", "&Owner.1=136693071363")?;
+    let image = between(&images, "<imageId>", "<").context("no image")?;
+    let subnets = clouds.ec2("DescribeSubnets", "")?;
+    let subnet = between(&subnets, "<subnetId>", "<").context("no subnet")?;
+    let encoded: String = base64(user_data.as_bytes()).replace('+', "%2B").replace('=', "%3D");
+    let more = format!(
+        "&ImageId={image}&InstanceType=t3.small&MinCount=1&MaxCount=1&UserData={encoded}\
+         &NetworkInterface.1.DeviceIndex=0&NetworkInterface.1.SubnetId={subnet}\
+         &NetworkInterface.1.AssociatePublicIpAddress=true&TagSpecification.1.ResourceType=instance\
+         &TagSpecification.1.Tag.1.Key=weave-fleet&TagSpecification.1.Tag.1.Value=e2e\
+         &TagSpecification.1.Tag.2.Key=weave-host&TagSpecification.1.Tag.2.Value={host}"
+    );
+    let answer = clouds.ec2("RunInstances", &more)?;
+    between(&answer, "<instanceId>", "<").map(str::to_owned).context("no instance")
+}
+
+fn between<'a>(text: &'a str, before: &str, after: &str) -> Option<&'a str> {
+    text.split_once(before)?.1.split_once(after).map(|(found, _)| found)
+}
+
+/// RFC 4648 §4, with padding.
+fn base64(bytes: &[u8]) -> String {
+    const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let group = |group: &[u8]| {
+        let bits =
+            (0..3).fold(0, |bits, at| bits << 8 | u32::from(group.get(at).copied().unwrap_or_default()));
+        let letter = |at: usize| char::from(LETTERS[(bits >> (18 - 6 * at) & 63) as usize]);
+        (0..4).map(|at| if at <= group.len() { letter(at) } else { '=' }).collect::<String>()
+    };
+    bytes.chunks(3).map(group).collect()
+}
