@@ -61,7 +61,7 @@ impl<R: Remote> Engine<R> {
         owner: &Owner,
         state: &mut FleetState,
     ) -> Result<(), Failures> {
-        self.remove(plan).await?;
+        self.remove(plan, true).await?;
         self.create_sites(plan).await?;
         self.create_hosts(plan, owner, state).await?;
         self.configure(plan, desired, owner, state).await
@@ -69,21 +69,25 @@ impl<R: Remote> Engine<R> {
 
     /// Applies a plan of `down` and sweeps; returns what bears the fleet's mark even so.
     pub async fn down(self: &Arc<Self>, plan: &Plan) -> Result<Vec<Leftover>, Failures> {
-        self.remove(plan).await?;
+        self.remove(plan, false).await?;
         let step = "sweep".to_owned();
         let swept = self.step("fleet", step, || self.cloud_call(|cloud| cloud.sweep())).await;
         swept.map_err(|error| vec![error])
     }
 
-    async fn remove(self: &Arc<Self>, plan: &Plan) -> Result<(), Failures> {
+    /// Removes hosts and sites. Where others stay, a gateway says goodbye first, so that they send nothing more by it.
+    async fn remove(self: &Arc<Self>, plan: &Plan, others_stay: bool) -> Result<(), Failures> {
         let mut tasks = JoinSet::new();
         for step in &plan.steps {
             let Step::DestroyHost { host, .. } = step else { continue };
             let (engine, host, words) = (self.clone(), host.clone(), step.words());
             tasks.spawn(async move {
-                let destroy = || {
+                let destroy = || async {
+                    if others_stay && let Err(error) = engine.remote.stop(&host).await {
+                        engine.progress.line(&format!("{host} goes without a goodbye: {error}"));
+                    }
                     let name = host.clone();
-                    engine.cloud_call(move |cloud| cloud.destroy_host(&name))
+                    engine.cloud_call(move |cloud| cloud.destroy_host(&name)).await
                 };
                 engine.step(&host, words, destroy).await
             });

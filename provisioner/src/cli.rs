@@ -22,6 +22,7 @@ mod graph;
 mod ground;
 mod init;
 mod logs;
+mod members;
 mod plan;
 mod ssh;
 mod status;
@@ -89,6 +90,10 @@ enum Command {
     Plan(Wanted),
     /// Show the gateways and how every pair of them talks
     Status,
+    /// Add a host to the file and to the fleet
+    Add(AddArgs),
+    /// Take a host out of the fleet and of the file
+    Remove(RemoveArgs),
     /// Destroy the fleet and forget its keys
     Down(DownArgs),
     /// Run a command on a host, or open a shell there
@@ -121,6 +126,70 @@ struct UpArgs {
     /// Do not ask before changing anything
     #[arg(long, short)]
     yes: bool,
+}
+
+#[derive(Debug, Args)]
+struct AddArgs {
+    /// A cloud that makes the host (aws, gcp), or the name of a machine of yours
+    #[arg(value_name = "CLOUD|NAME")]
+    what: String,
+    /// Name or address of the machine's SSH
+    #[arg(long, value_name = "HOST")]
+    address: Option<String>,
+    /// Port of its SSH [default: 22]
+    #[arg(long)]
+    port: Option<u16>,
+    /// User to log in as [default: root]
+    #[arg(long)]
+    user: Option<String>,
+    /// File of the private key to log in with, as the file shall name it [default: the keys of ssh-agent]
+    #[arg(long, value_name = "PATH")]
+    key: Option<String>,
+    /// File where its key is known, as the file shall name it
+    #[arg(long, value_name = "PATH", conflicts_with = "host_key")]
+    known_hosts: Option<String>,
+    /// Fingerprint of its key, SHA256:…
+    #[arg(long, value_name = "FINGERPRINT")]
+    host_key: Option<String>,
+    /// Jump host in front of it
+    #[arg(long, value_name = "NAME")]
+    jump: Option<String>,
+    /// Its site [default: onprem]
+    #[arg(long, value_name = "NAME")]
+    site: Option<String>,
+    /// Address at which other sites reach it; may be repeated
+    #[arg(long, value_name = "IP")]
+    advertise: Vec<std::net::IpAddr>,
+    /// The gateway's program to install [default: weave-gateway beside this program]
+    #[arg(long, value_name = "PATH")]
+    gateway: Option<PathBuf>,
+    /// Do not ask before changing anything
+    #[arg(long, short)]
+    yes: bool,
+}
+
+impl AddArgs {
+    fn wanted(&self) -> Wanted {
+        Wanted { clouds: Vec::new(), topology: None, gateway: self.gateway.clone() }
+    }
+}
+
+#[derive(Debug, Args)]
+struct RemoveArgs {
+    /// Name of the host, e.g. aws-2
+    host: String,
+    /// The gateway's program that the others carry [default: weave-gateway beside this program]
+    #[arg(long, value_name = "PATH")]
+    gateway: Option<PathBuf>,
+    /// Do not ask before changing anything
+    #[arg(long, short)]
+    yes: bool,
+}
+
+impl RemoveArgs {
+    fn wanted(&self) -> Wanted {
+        Wanted { clouds: Vec::new(), topology: None, gateway: self.gateway.clone() }
+    }
 }
 
 #[derive(Debug, Args)]
@@ -233,6 +302,8 @@ async fn dispatch(cli: Cli) -> Result<u8, Failure> {
         Command::Up(args) => interruptible(up::run(&global, &args)).await,
         Command::Plan(wanted) => plan::run(&global, &wanted).await,
         Command::Status => status::run(&global).await,
+        Command::Add(args) => interruptible(members::add(&global, &args)).await,
+        Command::Remove(args) => interruptible(members::remove(&global, &args)).await,
         Command::Down(args) => interruptible(down::run(&global, &args)).await,
         Command::Ssh(args) => ssh::run(&global, &args).await,
         Command::Logs(args) => logs::run(&global, &args).await,

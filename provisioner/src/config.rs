@@ -15,6 +15,7 @@ use weave_model::NetworkName;
 use crate::fleet::{CloudKind, Fleet, Found, Host, valid_name};
 
 mod clouds;
+pub mod edit;
 mod keys;
 mod onprem;
 mod page;

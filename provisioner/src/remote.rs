@@ -87,6 +87,9 @@ pub trait Remote: Send + Sync + 'static {
         generation: &Checksum,
     ) -> impl Future<Output = Result<(), RemoteError>> + Send;
 
+    /// Stops the gateway, which tells its peers.
+    fn stop(&self, host: &str) -> impl Future<Output = Result<(), RemoteError>> + Send;
+
     /// Keeps cloud-init from starting at the next boot, where there is one.
     fn disable_cloud_init(&self, host: &str) -> impl Future<Output = Result<(), RemoteError>> + Send;
 
@@ -224,6 +227,11 @@ impl Remote for SshRemote {
     async fn service(&self, host: &str, restart: bool, generation: &Checksum) -> Result<(), RemoteError> {
         let command = service_command(restart, generation);
         self.run(host, "starting weave-gateway", &command, b"", SERVICE_LIMIT).await?;
+        Ok(())
+    }
+
+    async fn stop(&self, host: &str) -> Result<(), RemoteError> {
+        self.run(host, "stopping weave-gateway", "systemctl stop weave-gateway", b"", SERVICE_LIMIT).await?;
         Ok(())
     }
 

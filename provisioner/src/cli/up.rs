@@ -7,7 +7,7 @@ use anyhow::Context as _;
 use cloud_core::Cloud;
 
 use super::context::Context;
-use super::{Failure, Global, UpArgs, plan, print};
+use super::{Failure, Global, UpArgs, Wanted, plan, print};
 use crate::apply::{Engine, Owner};
 use crate::desired::Desired;
 use crate::fleet::{CloudKind, Fleet, Topology};
@@ -21,38 +21,72 @@ use crate::state::FleetState;
 use crate::verify::{Pair, Patience, verify};
 
 pub(super) async fn run(global: &Global, args: &UpArgs) -> Result<u8, Failure> {
-    let mut context = Context::open(global)?;
-    let (clouds, topology) = context.choice(&args.wanted)?;
-    let desired = context.desired(&args.wanted, &clouds)?;
+    let context = Context::open(global)?;
     let _lock = context.dir.lock("up")?;
+    let agreed = agree(global, &args.wanted, args.yes, context).await?;
+    carry_out(global, agreed, "up").await
+}
+
+/// A plan that the operator wants to be done.
+pub(super) struct Agreed {
+    context: Context,
+    clouds: Vec<CloudKind>,
+    topology: Topology,
+    desired: Desired,
+    cloud: Arc<dyn Cloud>,
+    remote: Arc<SshRemote>,
+    plan: Plan,
+    progress: Progress,
+}
+
+/// Plans, shows the plan and asks, under the lock; changes nothing.
+pub(super) async fn agree(
+    global: &Global,
+    wanted: &Wanted,
+    yes: bool,
+    mut context: Context,
+) -> Result<Agreed, Failure> {
     // Another run may have ended between the first look and the lock.
     context.reload()?;
-    let progress = Progress::new(global.quiet);
-    let prepared = prepare(&context, &clouds, topology, &desired, &progress).await;
-    let (cloud, remote, plan) = prepared.inspect_err(|_| context.forget_if_new())?;
-    plan::show_before_asking(global, &plan, args.yes)?;
-    if !plan.steps.is_empty()
-        && !args.yes
-        && let Err(refused) = confirm("apply")
-    {
-        context.forget_if_new();
-        return Err(refused);
+    let look = async {
+        let (clouds, topology) = context.choice(wanted)?;
+        let desired = context.desired(wanted, &clouds)?;
+        let progress = Progress::new(global.quiet);
+        let (cloud, remote, plan) = prepare(&context, &clouds, topology, &desired, &progress).await?;
+        plan::show_before_asking(global, &plan, yes)?;
+        if !plan.steps.is_empty() && !yes {
+            confirm("apply")?;
+        }
+        Ok((clouds, topology, desired, cloud, remote, plan, progress))
+    };
+    match look.await {
+        Ok((clouds, topology, desired, cloud, remote, plan, progress)) => {
+            Ok(Agreed { context, clouds, topology, desired, cloud, remote, plan, progress })
+        }
+        Err(failure) => {
+            context.forget_if_new();
+            Err(failure)
+        }
     }
+}
 
+/// Does what was agreed and proves it.
+pub(super) async fn carry_out(global: &Global, agreed: Agreed, command: &str) -> Result<u8, Failure> {
+    let Agreed { context, clouds, topology, desired, cloud, remote, plan, progress } = agreed;
     let reach = context.reach(&clouds);
     let mut state = FleetState::next(&context.name, context.saved.as_ref(), reach, topology, &desired.fleet);
     if context.saved.as_ref() != Some(&state) {
         context.dir.put_fleet(&state)?;
     }
     if !plan.steps.is_empty() {
-        let journal = open_journal(&context, "up", &progress)?;
+        let journal = open_journal(&context, command, &progress)?;
         let engine =
             Arc::new(Engine { cloud, remote: remote.clone(), journal, progress, pace: Pace::default() });
         let owner =
             Owner { name: context.name.clone(), dir: context.dir.clone(), vault: context.vault.clone() };
         let outcome = engine.up(&plan, &desired, &owner, &mut state).await;
         engine.progress.end();
-        engine.journal.end("up").context("cannot write the journal")?;
+        engine.journal.end(command).context("cannot write the journal")?;
         outcome.map_err(|errors| {
             Failure::several(errors)
                 .or_hint("what was done stays done; `weave-provision up` again goes on from there")

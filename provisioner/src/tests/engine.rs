@@ -299,6 +299,10 @@ impl Remote for Unsettled {
         self.inner.service(host, restart, generation).await
     }
 
+    async fn stop(&self, host: &str) -> Result<(), RemoteError> {
+        self.inner.stop(host).await
+    }
+
     async fn disable_cloud_init(&self, _: &str) -> Result<(), RemoteError> {
         Ok(())
     }

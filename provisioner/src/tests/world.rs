@@ -37,7 +37,12 @@ impl World {
     /// Fails unless every service runs from exactly what lies on its host.
     pub(super) fn assert_running_what_is_there(&self) {
         let running = self.running.lock().unwrap();
+        let there = self.cloud.observe().unwrap().hosts;
         for (name, facts) in self.hosts.lock().unwrap().iter() {
+            if there.iter().all(|host| host.name != *name) {
+                assert!(!facts.active, "{name} said goodbye before it went");
+                continue;
+            }
             assert!(facts.active, "{name} is active");
             assert_eq!(running.get(name), Some(&facts.files), "{name} runs from what is there");
         }
@@ -280,6 +285,14 @@ impl Remote for Flaky {
                 self.world.running.lock().unwrap().insert(host.to_owned(), facts.files.clone());
             }
             (facts.active, facts.enabled, facts.applied) = (true, true, Some(generation.clone()));
+            Ok(())
+        })
+        .await
+    }
+
+    async fn stop(&self, host: &str) -> Result<(), RemoteError> {
+        self.on_host(host, |facts| {
+            facts.active = false;
             Ok(())
         })
         .await
