@@ -1,10 +1,11 @@
-//! Project commands: `cargo xtask lab`, `cargo xtask test`, `cargo xtask bench`.
+//! Project commands: `cargo xtask lab`, `cargo xtask test`, `cargo xtask dist`, `cargo xtask bench`.
 //!
 //! Each installs what it misses (Debian packages; only as root, only what is absent) and stops at the first
 //! failure. Kept free of heavy dependencies: it is compiled before anything else happens.
 #![expect(clippy::disallowed_methods, reason = "program: runs cargo and apt-get")]
 
 mod bench;
+mod dist;
 mod lab;
 mod packages;
 mod step;
@@ -20,6 +21,7 @@ Commands:
   lab down           remove the lab and every trace of it (root)
   test               formatting, clippy, tidy, all tests, documentation; what CI runs (root)
   test --unprivileged  the same without the tests that make network namespaces
+  dist               build the programs as they are shipped: static, for all clouds
   bench [options]    measure the data path against its peers in one run (root)
 
 Options behind `lab` go to `weave-provision up`, those behind `bench` to the benchmark: `cargo xtask bench --help`.
@@ -37,6 +39,7 @@ fn main() -> ExitCode {
             other => return usage(&format!("unknown option '{}' of test", other.join(" "))),
         },
         Some("bench") => bench::run(&rest),
+        Some("dist") if rest.is_empty() => dist::run(),
         Some("help" | "--help" | "-h") => {
             print!("{HELP}");
             Ok(())
