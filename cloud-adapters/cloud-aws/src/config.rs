@@ -4,7 +4,9 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
-use cloud_core::{ProviderError, Secret, is_ipv4_block};
+use cloud_core::{Architecture, ProviderError, Secret, is_ipv4_block};
+
+use crate::plan;
 
 /// One fleet in one region.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,6 +24,9 @@ pub struct AwsConfig {
     pub zone: Option<String>,
     /// The instance type; default `t3.small`, the smallest whose processor keeps up with a gateway's cryptography.
     pub instance_type: String,
+    /// The processor that the gateway's program is made for; default x86-64. The instance type has to have it, and the
+    /// image is chosen by it.
+    pub architecture: Architecture,
     /// What the hosts boot.
     pub image: Image,
     /// From where SSH is let in, e.g. `198.51.100.7/32`. `None` lets nobody in from outside the VPC.
@@ -44,6 +49,7 @@ impl AwsConfig {
             vpc: None,
             zone: None,
             instance_type: "t3.small".to_owned(),
+            architecture: Architecture::default(),
             image: Image::default(),
             operator_address: None,
             elastic_ip: false,
@@ -66,6 +72,17 @@ impl AwsConfig {
         }
         if !(8..=16_384).contains(&self.root_gib) {
             mistakes.push(format!("root disk of {} GiB: want 8 to 16384", self.root_gib));
+        }
+        let (kind, has) = (&self.instance_type, plan::architecture_of(&self.instance_type));
+        match self.architecture {
+            wanted if wanted == has => {}
+            Architecture::X86_64 => mistakes.push(format!(
+                "instance type {kind} has an Arm processor and the gateway's program is for x86-64: choose one such as \
+                 t3.small, or set `architecture` to arm64"
+            )),
+            Architecture::Arm64 => mistakes.push(format!(
+                "instance type {kind} has no Arm processor and `architecture` is arm64: choose one such as t4g.small"
+            )),
         }
         if let Image::Ami(id) = &self.image
             && !id.starts_with("ami-")

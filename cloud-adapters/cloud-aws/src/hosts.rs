@@ -168,10 +168,20 @@ impl Aws {
     }
 
     async fn image(&self) -> Result<SeenImage, ProviderError> {
-        let query = plan::image_query(&self.config.image, &self.config.instance_type);
+        let wanted = self.config.architecture;
+        let query = plan::image_query(&self.config.image, wanted);
         let what = format!("image {}", self.config.image);
         let found = self.api.images(&query).await.map_err(|failure| failure.about(&what))?;
-        plan::newest(found).ok_or_else(|| ProviderError::NotFound(format!("{what} in {}", self.region())))
+        let newest = plan::newest(found);
+        let image = newest.ok_or_else(|| ProviderError::NotFound(format!("{what} in {}", self.region())))?;
+        // Of an image that is named by its id, only this tells.
+        if image.architecture != wanted.to_string() {
+            let has = &image.architecture;
+            return Err(ProviderError::Invalid(format!(
+                "{what} is for {has} and the hosts are {wanted}: choose another `image` or `architecture`"
+            )));
+        }
+        Ok(image)
     }
 
     /// The subnets to try, one for each zone; in a VPC that is somebody else's, only those with a way out.

@@ -24,6 +24,7 @@ mod policy;
 mod sweep;
 
 pub use aws::Aws;
+pub use cloud_core::Architecture;
 pub use config::{AwsConfig, Image};
 pub use policy::policy;
 

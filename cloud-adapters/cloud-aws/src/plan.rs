@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use cloud_core::{Addresses, HostState, Phase};
+use cloud_core::{Addresses, Architecture, HostState, Phase};
 use sha2::{Digest as _, Sha256};
 
 use crate::config::Image;
@@ -72,6 +72,8 @@ pub(crate) fn rule_changes(wanted: &BTreeSet<Rule>, seen: &[SeenRule]) -> (Vec<R
 pub(crate) struct SeenImage {
     pub(crate) id: String,
     pub(crate) created: String,
+    /// In EC2's word, e.g. `arm64`.
+    pub(crate) architecture: String,
     /// The name of the root disk, by which its size is set.
     pub(crate) root: String,
 }
@@ -84,13 +86,16 @@ pub(crate) enum ImageQuery {
     Newest {
         owner: &'static str,
         name: String,
-        architecture: &'static str,
+        architecture: Architecture,
     },
 }
 
-/// The question for `image` on machines of `instance_type`.
-pub(crate) fn image_query(image: &Image, instance_type: &str) -> ImageQuery {
-    let (architecture, short) = if is_arm(instance_type) { ("arm64", "arm64") } else { ("x86_64", "amd64") };
+/// The question for `image` on machines of this architecture.
+pub(crate) fn image_query(image: &Image, architecture: Architecture) -> ImageQuery {
+    let short = match architecture {
+        Architecture::X86_64 => "amd64",
+        Architecture::Arm64 => "arm64",
+    };
     let newest = |owner, name| ImageQuery::Newest { owner, name, architecture };
     match image {
         Image::Ami(id) => ImageQuery::Id(id.clone()),
@@ -107,10 +112,11 @@ pub(crate) fn newest(images: Vec<SeenImage>) -> Option<SeenImage> {
 }
 
 /// Graviton families have a `g` behind the generation, e.g. `t4g`, `c7gn`; `g4dn` has it before.
-fn is_arm(instance_type: &str) -> bool {
+pub(crate) fn architecture_of(instance_type: &str) -> Architecture {
     let family = instance_type.split('.').next().unwrap_or_default();
     let behind = family.trim_start_matches(|c: char| c.is_ascii_lowercase());
-    family == "a1" || behind.trim_start_matches(|c: char| c.is_ascii_digit()).contains('g')
+    let is_arm = family == "a1" || behind.trim_start_matches(|c: char| c.is_ascii_digit()).contains('g');
+    if is_arm { Architecture::Arm64 } else { Architecture::X86_64 }
 }
 
 /// An instance as EC2 describes it.

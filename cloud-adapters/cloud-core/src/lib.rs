@@ -3,6 +3,7 @@
 //! Not here: any particular cloud, SSH, and what is installed on the hosts. An adapter only makes hosts exist, tells
 //! what exists, opens a byte stream to a host's port and makes hosts go away.
 
+mod architecture;
 mod blocks;
 mod cloud;
 mod cloud_init;
@@ -12,6 +13,7 @@ mod error;
 mod fake;
 mod values;
 
+pub use architecture::Architecture;
 pub use blocks::{is_ipv4_block, parse_blocks};
 pub use cloud::{Cloud, Stream};
 pub use cloud_init::{base64, user_data};

@@ -4,7 +4,7 @@ mod blocks;
 mod dial;
 mod user_data;
 
-use crate::{Cloud, Fake, ProviderError, Secret, Site, check_contract, one_line};
+use crate::{Architecture, Cloud, Fake, ProviderError, Secret, Site, check_contract, one_line};
 
 #[test]
 fn the_fake_keeps_the_contract() {
@@ -20,6 +20,14 @@ fn a_fault_hits_the_next_call_of_its_operation_once() {
     assert!(cloud.ensure_site(&site).unwrap_err().is_retryable());
     assert!(cloud.ensure_site(&site).is_ok());
     assert_eq!(cloud.calls(), ["destroy_host aws-9", "ensure_site aws", "ensure_site aws"]);
+}
+
+#[test]
+fn architectures_have_names() {
+    for name in ["x86_64", "arm64"] {
+        assert_eq!(name.parse::<Architecture>().unwrap().to_string(), name);
+    }
+    assert!("amd64".parse::<Architecture>().unwrap_err().to_string().contains("want x86_64 or arm64"));
 }
 
 #[test]

@@ -55,7 +55,7 @@ impl Api {
             ImageQuery::Id(id) => call.image_ids(id),
             ImageQuery::Newest { owner, name, architecture } => call.owners(*owner).set_filters(filters(&[
                 ("name", name),
-                ("architecture", architecture),
+                ("architecture", &architecture.to_string()),
                 ("virtualization-type", "hvm"),
                 ("state", "available"),
             ])),
@@ -65,6 +65,7 @@ impl Api {
         let image = |image: &aws_sdk_ec2::types::Image| SeenImage {
             id: text(image.image_id()),
             created: text(image.creation_date()),
+            architecture: text(image.architecture().map(|word| word.as_str())),
             root: text(image.root_device_name()),
         };
         Ok(images.iter().map(image).collect())

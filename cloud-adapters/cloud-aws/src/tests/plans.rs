@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use cloud_core::{Phase, ProviderError};
+use cloud_core::{Architecture, Phase, ProviderError};
 
 use crate::config::{AwsConfig, Image};
 use crate::failure::Class;
@@ -105,26 +105,54 @@ fn rules_are_compared_before_they_are_changed() {
 
 #[test]
 fn images_are_asked_of_their_publishers() {
-    let check = |image: Image, kind: &str, publisher: &str, pattern: &str, cpu: &str| {
-        let ImageQuery::Newest { owner, name, architecture } = plan::image_query(&image, kind) else {
+    let check = |image: Image, cpu: Architecture, publisher: &str, pattern: &str| {
+        let ImageQuery::Newest { owner, name, architecture } = plan::image_query(&image, cpu) else {
             panic!()
         };
-        assert_eq!((owner, name.as_str(), architecture), (publisher, pattern, cpu), "{image:?} {kind}");
+        assert_eq!((owner, name.as_str(), architecture), (publisher, pattern, cpu), "{image:?} {cpu}");
     };
-    check(Image::Debian12, "t3.small", "136693071363", "debian-12-amd64-*", "x86_64");
-    check(Image::Debian12, "t4g.small", "136693071363", "debian-12-arm64-*", "arm64");
     let ubuntu = |cpu: &str| format!("ubuntu/images/hvm-ssd-gp3/ubuntu-noble-24.04-{cpu}-server-*");
-    for (kind, cpu, short) in [
-        ("m7i.large", "x86_64", "amd64"),
-        ("g4dn.xlarge", "x86_64", "amd64"),
-        ("c7gn.large", "arm64", "arm64"),
-        ("im4gn.large", "arm64", "arm64"),
-        ("a1.medium", "arm64", "arm64"),
-    ] {
-        check(Image::Ubuntu2404, kind, "099720109477", &ubuntu(short), cpu);
+    for (cpu, short) in [(Architecture::X86_64, "amd64"), (Architecture::Arm64, "arm64")] {
+        check(Image::Debian12, cpu, "136693071363", &format!("debian-12-{short}-*"));
+        check(Image::Ubuntu2404, cpu, "099720109477", &ubuntu(short));
     }
-    let own = plan::image_query(&Image::Ami("ami-1".to_owned()), "t3.small");
+    let own = plan::image_query(&Image::Ami("ami-1".to_owned()), Architecture::X86_64);
     assert_eq!(own, ImageQuery::Id("ami-1".to_owned()));
+}
+
+#[test]
+fn an_instance_type_tells_its_processor() {
+    for (architecture, kinds) in [
+        (
+            Architecture::X86_64,
+            "t3.small m7i.large g4dn.xlarge g6.large gr6.4xlarge p4de.24xlarge inf2.xlarge",
+        ),
+        (Architecture::X86_64, "u-6tb1.metal trn1.2xlarge i4i.large t3a.nano"),
+        (
+            Architecture::Arm64,
+            "t4g.small c7gn.large im4gn.large x2gd.medium g5g.xlarge hpc7g.4xlarge a1.medium",
+        ),
+    ] {
+        for kind in kinds.split(' ') {
+            assert_eq!(plan::architecture_of(kind), architecture, "{kind}");
+        }
+    }
+}
+
+#[test]
+fn the_program_and_the_processor_fit_or_it_is_said() {
+    let check = |kind: &str, architecture, words: Option<&str>| {
+        let config = AwsConfig { instance_type: kind.to_owned(), architecture, ..AwsConfig::new("demo") };
+        let said = config.check().err().map(|error| error.to_string());
+        assert_eq!(said.is_some(), words.is_some(), "{kind} {architecture}: {said:?}");
+        if let (Some(said), Some(words)) = (said, words) {
+            assert!(said.contains(words) && said.contains(kind), "{said}");
+        }
+    };
+    check("t3.small", Architecture::X86_64, None);
+    check("t4g.small", Architecture::Arm64, None);
+    check("t4g.small", Architecture::X86_64, Some("the gateway's program is for x86-64"));
+    check("t3.small", Architecture::Arm64, Some("has no Arm processor"));
 }
 
 #[test]
@@ -132,6 +160,7 @@ fn the_newest_image_wins() {
     let image = |id: &str, created: &str| SeenImage {
         id: id.to_owned(),
         created: created.to_owned(),
+        architecture: String::new(),
         root: String::new(),
     };
     assert_eq!(plan::newest(vec![]), None);

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::net::{IpAddr, TcpListener};
 
-use cloud_core::{Cloud as _, Phase, ProviderError};
+use cloud_core::{Architecture, Cloud as _, Phase, ProviderError};
 
 use super::proxy::Fault;
 use super::{Emulator, site, spec, tuning};
@@ -93,6 +93,29 @@ fn image_type_zone_and_market_are_the_operators() {
         let error = emulator.cloud_with(wrong, tuning()).create_host(&spec("aws-2", 2)).unwrap_err();
         assert!(!error.is_retryable() && error.to_string().contains(words), "{error:?}");
     }
+}
+
+#[test]
+fn the_image_is_one_for_the_processor() {
+    let emulator = Emulator::start();
+    let arm = AwsConfig {
+        instance_type: "t4g.small".to_owned(),
+        architecture: Architecture::Arm64,
+        ..emulator.config()
+    };
+    let cloud = emulator.cloud_with(arm.clone(), tuning());
+    cloud.ensure_site(&site()).unwrap();
+    cloud.create_host(&spec("aws-1", 1)).unwrap();
+    let run = emulator.proxy.calls("RunInstances").remove(0);
+    assert_eq!(
+        (run["ImageId"].as_str(), run["InstanceType"].as_str()),
+        ("ami-0deb120000000003", "t4g.small")
+    );
+    // An image named by its id is looked at before an instance is asked for.
+    let other = AwsConfig { image: Image::Ami("ami-0deb120000000002".to_owned()), ..arm };
+    let error = emulator.cloud_with(other, tuning()).create_host(&spec("aws-2", 2)).unwrap_err();
+    assert!(error.to_string().contains("is for x86_64 and the hosts are arm64"), "{error:?}");
+    assert_eq!(emulator.proxy.calls("RunInstances").len(), 1);
 }
 
 #[test]
