@@ -23,7 +23,7 @@ use google_cloud_gax::retry_policy::RetryPolicyExt as _;
 use google_cloud_lro::{Poller, PollingResult};
 use tokio::time::timeout;
 
-pub(crate) use machines::Launch;
+pub(crate) use machines::{Address, Launch};
 pub(crate) use network::Network;
 
 use crate::adc;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use cloud_core::{ProviderError, is_ipv4_block};
+use cloud_core::{Architecture, ProviderError, is_ipv4_block};
 
 /// One fleet in one region of one project.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,6 +23,8 @@ pub struct GcpConfig {
     pub network: Option<String>,
     /// The machine type; default `e2-small`, which has the memory that a gateway and its host need.
     pub machine_type: String,
+    /// The processor that the gateway's program is made for; default x86-64. Machine type and image have to be for it.
+    pub architecture: Architecture,
     /// The project that publishes the image; default `ubuntu-os-cloud`.
     pub image_project: String,
     /// The image's family, whose newest is taken; default `ubuntu-2404-lts-amd64`. It needs cloud-init, which Google's
@@ -32,6 +34,9 @@ pub struct GcpConfig {
     pub operator_address: Option<String>,
     /// Whether each host gets an address that survives stopping it.
     pub static_address: bool,
+    /// Whether hosts are spot machines: cheaper, and stopped when Google wants them back. A stopped host starts again
+    /// when it is made sure of.
+    pub spot: bool,
     /// The size of the boot disk in GiB; default 10, the size of the images themselves.
     pub disk_gib: u32,
 }
@@ -47,10 +52,12 @@ impl GcpConfig {
             endpoint: None,
             network: None,
             machine_type: "e2-small".to_owned(),
+            architecture: Architecture::default(),
             image_project: "ubuntu-os-cloud".to_owned(),
             image_family: "ubuntu-2404-lts-amd64".to_owned(),
             operator_address: None,
             static_address: false,
+            spot: false,
             disk_gib: 10,
         }
     }
@@ -88,6 +95,20 @@ impl GcpConfig {
                 mistakes.push(format!("{what} {name:?}: want lower-case letters, digits and -"));
             }
         }
+        let (kind, family, wanted) = (&self.machine_type, &self.image_family, self.architecture);
+        if has_arm(kind) != (wanted == Architecture::Arm64) {
+            let has = if has_arm(kind) { "an Arm" } else { "no Arm" };
+            mistakes.push(format!(
+                "machine type {kind} has {has} processor and the gateway's program is for {wanted}: choose another \
+                 `machine_type`, or the `architecture` of the program"
+            ));
+        }
+        let other = if wanted == Architecture::Arm64 { "amd64" } else { "arm64" };
+        if family.ends_with(other) {
+            mistakes.push(format!(
+                "image family {family} is for {other} and the hosts are {wanted}: choose another"
+            ));
+        }
         if let Some(text) = self.operator_address.as_deref().filter(|text| !is_ipv4_block(text)) {
             mistakes.push(format!("operator address {text:?}: want an IPv4 block such as 198.51.100.7/32"));
         }
@@ -100,6 +121,11 @@ impl GcpConfig {
         }
         if mistakes.is_empty() { Ok(()) } else { Err(ProviderError::Invalid(mistakes.join("; "))) }
     }
+}
+
+/// Whether machines of this type have Arm processors; the series says it.
+fn has_arm(machine_type: &str) -> bool {
+    ["t2a", "c4a", "n4a", "a4x"].contains(&machine_type.split('-').next().unwrap_or_default())
 }
 
 /// Whether Compute Engine takes `text` as a name: RFC 1035, in lower case.

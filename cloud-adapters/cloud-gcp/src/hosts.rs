@@ -119,6 +119,7 @@ impl Gcp {
                     subnet: &place.subnet,
                     tag: &place.tag,
                     address: address.as_deref(),
+                    spot: self.config.spot,
                     user_data: &user_data,
                     labels: &labels,
                 };
@@ -181,7 +182,7 @@ impl Gcp {
         let only = self.mark(&[(HOST, &spec.name)]);
         let find = async || {
             let all = self.api.addresses(&only).await?;
-            Ok(all.into_iter().find(|address| address.name == name))
+            Ok(all.into_iter().find(|there| there.name == name && there.region == self.config.region))
         };
         let there = match find().await.map_err(|failure: crate::failure::Failure| failure.about(&what))? {
             Some(there) => there,

@@ -25,6 +25,7 @@ mod plan;
 mod roles;
 mod sweep;
 
+pub use cloud_core::Architecture;
 pub use config::GcpConfig;
 pub use gcp::Gcp;
 pub use roles::roles;

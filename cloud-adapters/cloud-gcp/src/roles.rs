@@ -11,10 +11,10 @@ use serde_json::Value;
 ///
 /// Google names them in the reference of each method; the discovery document does not have them.
 const NEEDS: [(&str, &[&str]); 25] = [
+    ("addresses.aggregatedList", &["addresses.list"]),
     ("addresses.delete", &["addresses.delete"]),
     // Labels of a new thing are a right of their own.
     ("addresses.insert", &["addresses.create", "addresses.setLabels"]),
-    ("addresses.list", &["addresses.list"]),
     ("firewalls.delete", &["firewalls.delete", "networks.updatePolicy"]),
     ("firewalls.insert", &["firewalls.create", "networks.updatePolicy"]),
     ("firewalls.list", &["firewalls.list"]),

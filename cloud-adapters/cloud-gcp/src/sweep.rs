@@ -2,6 +2,7 @@
 
 use cloud_core::{Leftover, Phase, ProviderError};
 
+use crate::api::Address;
 use crate::failure::Failure;
 use crate::gcp::Gcp;
 use crate::network::Pieces;
@@ -25,14 +26,16 @@ impl Gcp {
         self.remove_pieces(Some(name)).await?.into_iter().next().map_or(Ok(()), Err)
     }
 
-    /// Gives static addresses back.
+    /// Gives static addresses back, in whatever region they are. One that stays does not keep the others.
     pub(crate) async fn release_addresses(&self, only: &[(&str, &str)]) -> Result<(), ProviderError> {
         let all = self.api.addresses(only).await.map_err(|f| f.about("the fleet's addresses"))?;
-        for address in &all {
-            let what = format!("address {}", address.name);
-            self.remove(&what, async || self.api.delete_address(&address.name).await).await?;
+        let mut failed = Ok(());
+        for Address { name, region, .. } in &all {
+            let what = format!("address {name} in {region}");
+            let removed = self.remove(&what, async || self.api.delete_address(region, name).await).await;
+            failed = failed.and(removed);
         }
-        Ok(())
+        failed
     }
 
     /// Removes all of the fleet and lists what is there even so. What cannot be removed does not stop the rest.
@@ -82,7 +85,7 @@ impl Gcp {
         subnets.retain(|subnet| self.owns(&subnet.description, None));
         let kinds: [(&str, Vec<String>); 5] = [
             ("host", instances.iter().map(|seen| format!("{} ({})", seen.label(HOST), seen.name)).collect()),
-            ("address", addresses.into_iter().map(|address| address.name).collect()),
+            ("address", addresses.iter().map(|seen| format!("{} ({})", seen.name, seen.region)).collect()),
             ("firewall rule", rules.into_iter().map(|rule| rule.name).collect()),
             ("subnetwork", subnets.into_iter().map(|subnet| subnet.name).collect()),
             ("network", networks.into_iter().map(|network| network.name).collect()),

@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 
 use cloud_core::Secret;
 use google_cloud_compute_v1::model::{
-    self, AccessConfig, AttachedDisk, AttachedDiskInitializeParams, Metadata, NetworkInterface,
-    ShieldedInstanceConfig, Tags, access_config, metadata,
+    self, AccessConfig, AttachedDisk, AttachedDiskInitializeParams, Metadata, NetworkInterface, Scheduling,
+    ShieldedInstanceConfig, Tags, access_config, metadata, scheduling,
 };
 use google_cloud_gax::options::RequestOptionsBuilder as _;
 use google_cloud_gax::paginator::ItemPaginator as _;
@@ -32,14 +32,16 @@ pub(crate) struct Launch<'a> {
     pub(crate) tag: &'a str,
     /// The static address; `None` asks for one that lasts as long as the instance runs.
     pub(crate) address: Option<&'a str>,
+    pub(crate) spot: bool,
     pub(crate) user_data: &'a Secret,
     pub(crate) labels: &'a Labels,
 }
 
-/// A static address of the region.
+/// A static address of a region.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Address {
     pub(crate) name: String,
+    pub(crate) region: String,
     /// Not there while it is being reserved.
     pub(crate) address: Option<String>,
     pub(crate) labels: Labels,
@@ -118,18 +120,16 @@ impl Api {
         self.finish("instances.setMetadata", self.tuning.instance, call.poller()).await.map(drop)
     }
 
-    /// The region's static addresses with a label.
+    /// The static addresses with a label, in all regions; global ones are never made and not among them.
     pub(crate) async fn addresses(&self, only: &[(&str, &str)]) -> Answer<Vec<Address>> {
         let Some(filter) = labelled(only) else { return Ok(Vec::new()) };
-        let call = self.addresses.list().set_project(&self.project).set_region(&self.region);
+        let call = self.addresses.aggregated_list().set_project(&self.project);
         let mut items = call.set_max_results(self.tuning.page).set_filter(filter).by_item();
         let mut all = Vec::new();
-        while let Some(item) = self.ask("addresses.list", async { items.next().await.transpose() }).await? {
-            all.push(Address {
-                name: item.name.unwrap_or_default(),
-                address: item.address.filter(|address| !address.is_empty()),
-                labels: item.labels.into_iter().collect(),
-            });
+        while let Some((_, list)) =
+            self.ask("addresses.aggregatedList", async { items.next().await.transpose() }).await?
+        {
+            all.extend(list.addresses.into_iter().filter_map(address));
         }
         Ok(all)
     }
@@ -141,8 +141,8 @@ impl Api {
         self.finish("addresses.insert", self.tuning.network, call.poller()).await
     }
 
-    pub(crate) async fn delete_address(&self, name: &str) -> Answer<End> {
-        let call = self.addresses.delete().set_project(&self.project).set_region(&self.region);
+    pub(crate) async fn delete_address(&self, region: &str, name: &str) -> Answer<End> {
+        let call = self.addresses.delete().set_project(&self.project).set_region(region);
         let call = call.set_address(name).with_idempotency(true);
         self.finish("addresses.delete", self.tuning.network, call.poller()).await
     }
@@ -174,6 +174,7 @@ impl Api {
             .set_labels(labels.iter())
             .set_tags(Tags::new().set_items([launch.tag]))
             .set_can_ip_forward(true)
+            .set_or_clear_scheduling(launch.spot.then(spot))
             .set_disks([AttachedDisk::new().set_boot(true).set_auto_delete(true).set_initialize_params(disk)])
             .set_network_interfaces([NetworkInterface::new()
                 .set_network(self.network_link(launch.network))
@@ -191,6 +192,25 @@ impl Api {
                     .set_enable_integrity_monitoring(true),
             )
     }
+}
+
+/// `None` is one of no region.
+fn address(item: model::Address) -> Option<Address> {
+    Some(Address {
+        region: last(&item.region?).to_owned(),
+        name: item.name.unwrap_or_default(),
+        address: item.address.filter(|address| !address.is_empty()),
+        labels: item.labels.into_iter().collect(),
+    })
+}
+
+/// What makes a machine a spot one. It is stopped rather than deleted, and its disk waits for the next start.
+fn spot() -> Scheduling {
+    Scheduling::new()
+        .set_provisioning_model(scheduling::ProvisioningModel::Spot)
+        .set_instance_termination_action(scheduling::InstanceTerminationAction::Stop)
+        .set_on_host_maintenance(scheduling::OnHostMaintenance::Terminate)
+        .set_automatic_restart(false)
 }
 
 fn seen(item: model::Instance) -> Seen {

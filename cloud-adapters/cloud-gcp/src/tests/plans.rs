@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use cloud_core::{HostSpec, Phase, ProviderError, Site};
+use cloud_core::{Architecture, HostSpec, Phase, ProviderError, Site};
 
 use super::user_data::spec;
 use crate::GcpConfig;
@@ -48,6 +48,30 @@ fn all_mistakes_of_a_configuration_are_told_at_once() {
     ] {
         assert!(text.contains(words), "{text} lacks {words}");
     }
+}
+
+#[test]
+fn the_program_the_processor_and_the_image_fit_or_it_is_said() {
+    let check = |kind: &str, architecture, family: &str, mistakes: &[&str]| {
+        let config = GcpConfig {
+            machine_type: kind.to_owned(),
+            architecture,
+            image_family: family.to_owned(),
+            ..GcpConfig::new("demo", "my-project", "europe-west1")
+        };
+        let said = config.check().err().map(|error| error.to_string()).unwrap_or_default();
+        assert_eq!(said.split("; ").filter(|part| !part.is_empty()).count(), mistakes.len(), "{said}");
+        assert!(mistakes.iter().all(|words| said.contains(words)), "{said}");
+    };
+    let (x86, arm) = (Architecture::X86_64, Architecture::Arm64);
+    let (amd64, arm64) = ("ubuntu-2404-lts-amd64", "ubuntu-2404-lts-arm64");
+    check("e2-small", x86, amd64, &[]);
+    check("n2d-standard-2", x86, "our-own", &[]);
+    check("t2a-standard-1", arm, arm64, &[]);
+    check("t2a-standard-1", x86, amd64, &["has an Arm processor and the gateway's program is for x86_64"]);
+    check("e2-small", arm, arm64, &["has no Arm processor"]);
+    check("t2a-standard-1", arm, amd64, &["is for amd64 and the hosts are arm64"]);
+    check("e2-small", x86, arm64, &["is for arm64 and the hosts are x86_64"]);
 }
 
 #[test]

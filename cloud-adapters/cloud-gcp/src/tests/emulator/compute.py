@@ -27,8 +27,8 @@ import uuid
 
 DELAY = 0.05
 ZONES = {"europe-west1": "bcd", "us-central1": "a"}  # the letters behind the region
-IMAGES = {("ubuntu-os-cloud", "ubuntu-2404-lts-amd64"): "ubuntu-2404-noble-amd64-v20261020"}
-MACHINE_TYPES = {"e2-small", "e2-medium"}
+IMAGES = {("ubuntu-os-cloud", f"ubuntu-2404-lts-{cpu}"): f"ubuntu-2404-noble-{cpu}-v20261020" for cpu in ("amd64", "arm64")}
+MACHINE_TYPES = {"e2-small", "e2-medium", "t2a-standard-1"}
 KINDS = {"instances": "Instance", "addresses": "Address", "networks": "Network", "subnetworks": "Subnetwork",
          "firewalls": "Firewall"}
 NAME = re.compile(r"[a-z](?:[-a-z0-9]{0,61}[a-z0-9])?")
@@ -240,6 +240,8 @@ class Cloud:
 
     def aggregated(self, project, kind, query):
         places = [f"zones/{region}-{zone}" for region, letters in ZONES.items() for zone in letters]
+        if kind == "addresses":
+            places = [f"regions/{region}" for region in ZONES]
         flat = [(place, thing) for place in places for thing in chosen(project, f"{place}/{kind}/", query)]
         answer, items = page(flat, query), collections.OrderedDict()
         for place in places:
@@ -279,6 +281,10 @@ class Cloud:
         image = thing["disks"][0]["initializeParams"]["sourceImage"].split("/")[-1]
         if image not in IMAGES.values():
             raise invalid(f"Invalid value for field 'resource.disks[0]': '{image}'.")
+        scheduling = thing.get("scheduling", {})
+        if scheduling.get("provisioningModel") == "SPOT" and (
+                scheduling.get("automaticRestart", True) or scheduling.get("onHostMaintenance") != "TERMINATE"):
+            raise invalid("Scheduling must have preemptible be false when AutomaticRestart is true.")
         number = next(project.numbers)
         for interface in thing["networkInterfaces"]:
             subnet = project.get(project.path(interface["subnetwork"]))

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::net::TcpListener;
 
-use cloud_core::{Cloud as _, HostSpec, Phase, ProviderError};
+use cloud_core::{Architecture, Cloud as _, HostSpec, Phase, ProviderError};
 use serde_json::{Value, json};
 
 use super::networks::insert;
@@ -83,6 +83,73 @@ fn machine_disk_zone_and_image_are_the_operators() {
         let error = emulator.cloud_with(wrong, tuning()).create_host(&spec("gcp-2", 2)).unwrap_err();
         assert!(!error.is_retryable() && error.to_string().contains(words), "{error:?}");
     }
+}
+
+#[test]
+fn the_processor_is_the_programs() {
+    let emulator = Emulator::start();
+    let config = GcpConfig {
+        machine_type: "t2a-standard-1".to_owned(),
+        architecture: Architecture::Arm64,
+        image_family: "ubuntu-2404-lts-arm64".to_owned(),
+        ..emulator.config()
+    };
+    let cloud = emulator.cloud_with(config, tuning());
+    cloud.ensure_site(&site()).unwrap();
+    cloud.create_host(&spec("gcp-1", 1)).unwrap();
+    let body = emulator.server.calls("instances.insert").remove(0)["body"].take();
+    assert_eq!(body["machineType"], "zones/europe-west1-b/machineTypes/t2a-standard-1");
+    let image = text(&body["disks"][0]["initializeParams"]["sourceImage"]);
+    assert!(image.ends_with("/ubuntu-2404-noble-arm64-v20261020"), "{image}");
+}
+
+#[test]
+fn spot_machines_are_stopped_when_they_are_wanted_back_and_start_again() {
+    let (emulator, always) = Emulator::with_site();
+    always.create_host(&spec("gcp-1", 1)).unwrap();
+    let cloud = emulator.cloud_with(GcpConfig { spot: true, ..emulator.config() }, tuning());
+    cloud.create_host(&spec("gcp-2", 2)).unwrap();
+    let inserts = emulator.server.calls("instances.insert");
+    assert_eq!(inserts[0]["body"]["scheduling"], Value::Null);
+    let scheduling = json!({
+        "provisioningModel": "SPOT",
+        "instanceTerminationAction": "STOP",
+        "onHostMaintenance": "TERMINATE",
+        "automaticRestart": false,
+    });
+    assert_eq!(inserts[1]["body"]["scheduling"], scheduling);
+    emulator.server.set_status("proj", "zones/europe-west1-c/instances/weave-demo-gcp-2", "TERMINATED");
+    assert_eq!(cloud.observe().unwrap().hosts[1].phase, Phase::Stopped);
+    assert_eq!(cloud.create_host(&spec("gcp-2", 2)).unwrap().phase, Phase::Running);
+}
+
+#[test]
+fn addresses_of_another_region_are_swept_and_not_taken() {
+    let emulator = Emulator::start();
+    let at = |region: &str| {
+        let config = GcpConfig { region: region.to_owned(), static_address: true, ..emulator.config() };
+        emulator.cloud_with(config, tuning())
+    };
+    let (here, there) = (at("europe-west1"), at("us-central1"));
+    // What is left of a host when a sweep was cut short and the fleet moved.
+    there.ensure_site(&site()).unwrap();
+    there.create_host(&spec("gcp-1", 1)).unwrap();
+    emulator.server.fail("addresses.delete", 1, json!({ "status": 403, "reason": "forbidden" }));
+    there.destroy_host("gcp-1").unwrap_err();
+    here.create_host(&spec("gcp-1", 1)).unwrap();
+    let region = |call: &Value| text(&call["at"]["region"]).to_owned();
+    let reserved: Vec<_> = emulator.server.calls("addresses.insert").iter().map(region).collect();
+    assert_eq!(reserved, ["us-central1", "europe-west1"]);
+    // Somebody else's stays.
+    let theirs = json!({ "name": "theirs", "labels": { "weave-fleet": "other" } });
+    insert(&emulator, "proj/regions/us-central1/addresses", theirs);
+    emulator.server.fail("addresses.delete", 1, json!({ "status": 403, "reason": "forbidden" }));
+    let left: Vec<String> = here.sweep().unwrap().iter().map(ToString::to_string).collect();
+    assert!(left.len() == 1 && left[0].starts_with("address weave-demo-gcp-1 ("), "{left:?}");
+    assert_eq!(here.sweep().unwrap(), []);
+    let deleted: BTreeSet<_> = emulator.server.calls("addresses.delete").iter().map(region).collect();
+    assert_eq!(deleted, BTreeSet::from(["europe-west1".to_owned(), "us-central1".to_owned()]));
+    assert!(emulator.server.calls("addresses.delete").iter().all(|call| call["at"]["address"] != "theirs"));
 }
 
 #[test]
