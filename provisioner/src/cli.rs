@@ -1,6 +1,7 @@
 //! The command line: parses, sets up logging, runs one command, and turns its outcome into an exit status.
 //!
-//! stdout is for results, stderr for people. 0 is success, 2 a wrong command line, 1 a failure; `status` adds 3.
+//! stdout is for results, stderr for people. 0 is success, 2 a wrong command line, 1 a failure; `status` and
+//! `doctor` add 3.
 
 use std::ffi::OsString;
 use std::io::{self, Write as _};
@@ -16,6 +17,7 @@ use crate::fleet::{CloudKind, Topology, valid_name};
 mod adapters;
 pub(crate) mod completions;
 mod context;
+mod doctor;
 mod down;
 mod failure;
 mod graph;
@@ -100,6 +102,8 @@ enum Command {
     Ssh(SshArgs),
     /// Show what the gateways log, all hosts in one order
     Logs(LogsArgs),
+    /// Look for what is wrong, or may become so, and say what to do about it
+    Doctor(doctor::DoctorArgs),
     /// Draw the sites, the hosts and how every pair of them talks
     Graph(GraphArgs),
     /// Print a script that completes this command line in a shell
@@ -306,6 +310,7 @@ async fn dispatch(cli: Cli) -> Result<u8, Failure> {
         Command::Remove(args) => interruptible(members::remove(&global, &args)).await,
         Command::Down(args) => interruptible(down::run(&global, &args)).await,
         Command::Ssh(args) => ssh::run(&global, &args).await,
+        Command::Doctor(args) => doctor::run(&global, &args).await,
         Command::Logs(args) => logs::run(&global, &args).await,
         Command::Graph(args) => graph::run(&global, &args).await,
         Command::Completions(args) => completions::run(&args),

@@ -11,6 +11,7 @@ use cloud_core::Secret;
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 
+use crate::doctor::machine::{self, Machine};
 use crate::fleet::GATEWAY_PORT;
 use crate::ssh::quote;
 
@@ -221,6 +222,8 @@ pub struct Facts {
     pub applied: Option<Checksum>,
     /// The host's clock, unix seconds.
     pub clock: u64,
+    /// What carries the gateway.
+    pub machine: Machine,
 }
 
 /// A host answered the question about its state with something else.
@@ -228,19 +231,21 @@ pub struct Facts {
 #[error("cannot read the host's answer: {0}")]
 pub struct BadFacts(String);
 
-/// The one command that asks a host for its [`Facts`].
+/// The one command that asks a host for its [`Facts`]. It runs on hosts without systemd too, and says so.
 pub fn facts_command() -> String {
     let files = [GATEWAY, IDENTITY, CONFIG, UNIT].map(quote::text).join(" ");
     format!(
         "for f in {files}; do if [ -f \"$f\" ] && [ ! -L \"$f\" ]; then \
          echo \"file $(sha256sum <\"$f\" | cut -c1-64) $(stat -c %a \"$f\") $f\"; fi; done; \
          echo \"link $(readlink {weave})\"; \
-         echo \"active $(systemctl is-active weave-gateway 2>/dev/null)\"; \
-         echo \"enabled $(systemctl is-enabled weave-gateway 2>/dev/null)\"; \
+         a=; b=; n=0; for l in $(systemctl show -p ActiveState -p UnitFileState -p NRestarts weave-gateway 2>/dev/null); \
+         do case $l in ActiveState=*) a=${{l#*=}};; UnitFileState=*) b=${{l#*=}};; NRestarts=*) n=${{l#*=}};; esac; done; \
+         echo \"active $a\"; echo \"enabled $b\"; echo \"machine: restarts $n\"; \
          echo \"applied $(cat {applied} 2>/dev/null)\"; \
-         echo \"clock $(date +%s)\"; echo end",
+         echo \"clock $(date +%s)\";{machine}echo end",
         weave = quote::text(WEAVE),
         applied = quote::text(APPLIED),
+        machine = machine::QUESTION,
     )
 }
 
@@ -267,6 +272,7 @@ pub fn parse_facts(answer: &str) -> Result<Facts, BadFacts> {
             "enabled" => facts.enabled = rest == "enabled",
             "applied" => facts.applied = Checksum::parse(rest),
             "clock" => facts.clock = rest.parse().map_err(|_| bad())?,
+            "machine:" => facts.machine.take(rest),
             "end" => complete = true,
             // A login script that prints a greeting does no harm.
             _ => {}

@@ -15,6 +15,7 @@ pub mod cli;
 pub mod clouds;
 pub mod config;
 pub mod desired;
+pub mod doctor;
 pub mod fleet;
 pub mod footprint;
 pub mod graph;

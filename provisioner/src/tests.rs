@@ -3,6 +3,7 @@
 mod cli;
 mod clouds;
 mod config;
+mod doctor;
 mod edit;
 mod engine;
 mod golden;

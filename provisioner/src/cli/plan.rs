@@ -2,22 +2,18 @@
 
 use std::io::{self, Write as _};
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, anyhow};
 use cloud_core::Cloud;
 
 use super::context::Context;
-use super::{Failure, Global, Wanted, print};
+use super::{Failure, Global, Wanted, doctor, print};
 use crate::desired::{Desired, address_book};
 use crate::observe::{call, observe};
 use crate::plan::Plan;
 use crate::progress::Progress;
 use crate::remote::{RemoteError, SshRemote};
 use crate::ssh::SshError;
-
-/// A question and its answer take seconds at worst; more is the clock.
-const MOST_SKEW: u64 = 60;
 
 pub(super) async fn run(global: &Global, wanted: &Wanted) -> Result<u8, Failure> {
     let context = Context::open(global)?;
@@ -61,15 +57,7 @@ pub(super) async fn compute(
     for (host, error) in silent {
         progress.line(&format!("{host} did not tell its state: {:#}", anyhow::Error::new(error)));
     }
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
-    for (host, facts) in &observed.facts {
-        let skew = facts.clock.abs_diff(now);
-        if skew > MOST_SKEW {
-            progress.line(&format!(
-                "{host}: its clock is {skew} s off; logs will not line up, start an NTP client there"
-            ));
-        }
-    }
+    doctor::preflight(context, desired, cloud, &observed, progress).await?;
     let files = desired.files(&context.vault, context.saved.as_ref(), &address_book(&observed.cloud))?;
     Ok(Plan::new(&desired.fleet, &files, &observed))
 }
