@@ -26,9 +26,11 @@ mod init;
 mod logs;
 mod members;
 mod plan;
+mod rotate;
 mod ssh;
 mod status;
 mod up;
+mod upgrade;
 
 pub use failure::Failure;
 
@@ -92,6 +94,10 @@ enum Command {
     Plan(Wanted),
     /// Show the gateways and how every pair of them talks
     Status,
+    /// Change the network CA and all certificates without losing a frame
+    RotateKeys(rotate::RotateArgs),
+    /// Replace the gateway's program, one host at a time
+    Upgrade(upgrade::UpgradeArgs),
     /// Add a host to the file and to the fleet
     Add(AddArgs),
     /// Take a host out of the fleet and of the file
@@ -306,6 +312,8 @@ async fn dispatch(cli: Cli) -> Result<u8, Failure> {
         Command::Up(args) => interruptible(up::run(&global, &args)).await,
         Command::Plan(wanted) => plan::run(&global, &wanted).await,
         Command::Status => status::run(&global).await,
+        Command::RotateKeys(args) => interruptible(rotate::run(&global, &args)).await,
+        Command::Upgrade(args) => interruptible(upgrade::run(&global, &args)).await,
         Command::Add(args) => interruptible(members::add(&global, &args)).await,
         Command::Remove(args) => interruptible(members::remove(&global, &args)).await,
         Command::Down(args) => interruptible(down::run(&global, &args)).await,

@@ -212,7 +212,8 @@ fn has_program(facts: &Facts, program: &Checksum) -> bool {
     facts.files.get(GATEWAY).is_some_and(|(sum, mode)| sum == program && *mode == 0o755)
 }
 
-fn is_current(facts: &Facts, program: &Checksum) -> bool {
+/// Whether a host runs from this program already.
+pub(crate) fn is_current(facts: &Facts, program: &Checksum) -> bool {
     let applied = facts.applied.is_some() && facts.applied == generation_with(facts, None);
     facts.active && applied && has_program(facts, program)
 }

@@ -17,6 +17,8 @@ use crate::verify::{Gateway, Ping};
 
 type Files = BTreeMap<String, (Checksum, u32)>;
 
+type Aside = BTreeMap<(String, &'static str), (Checksum, u32)>;
+
 /// What outlives a run: the cloud and what is on the hosts.
 #[derive(Default)]
 pub(super) struct World {
@@ -25,7 +27,7 @@ pub(super) struct World {
     /// What each service runs from.
     pub(super) running: Mutex<BTreeMap<String, Files>>,
     /// Files of which facts do not tell, by host and path.
-    pub(super) aside: Mutex<BTreeMap<(String, &'static str), (Checksum, u32)>>,
+    pub(super) aside: Mutex<Aside>,
     /// What every identity that was ever put on a host says.
     pub(super) memberships: Mutex<BTreeMap<Checksum, Membership>>,
     /// A program with which the gateway of this host answers no ping.
