@@ -96,12 +96,23 @@ impl Clouds {
         Ok(())
     }
 
+    /// How often EC2 was asked for an action through the proxy.
+    pub fn ec2_calls(&self, action: &str) -> usize {
+        self.proxy.calls(action).len()
+    }
+
+    /// How often Compute Engine was asked for a method.
+    pub fn compute_calls(&self, method: &str) -> anyhow::Result<usize> {
+        let calls = self.compute.ask_json("GET", "/_calls", "")?;
+        Ok(calls.as_array().into_iter().flatten().filter(|call| call["method"] == method).count())
+    }
+
     /// What the landlord could not do so far.
     pub fn complaints(&self) -> Vec<String> {
         self.landlord.complaints()
     }
 
-    /// Everything of a fleet that the clouds' own APIs still list, as kind and name.
+    /// Everything of a fleet that the clouds still have, as kind and name.
     pub fn remains(&self, fleet: &str) -> anyhow::Result<Vec<String>> {
         let mut found = self.ec2_remains(fleet)?;
         found.extend(self.compute_remains(fleet)?);
@@ -134,23 +145,11 @@ impl Clouds {
     }
 
     fn compute_remains(&self, fleet: &str) -> anyhow::Result<Vec<String>> {
-        let mut found = Vec::new();
-        let machines = self.compute.ask_json("GET", "/_machines", "")?;
-        found.extend(machines.as_array().into_iter().flatten().map(|machine| format!("instance {machine}")));
-        let regional = format!("regions/{COMPUTE_REGION}");
-        for (scope, kind) in [
-            ("global", "networks"),
-            ("global", "firewalls"),
-            (&regional, "subnetworks"),
-            (&regional, "addresses"),
-        ] {
-            let path = format!("/compute/v1/projects/{PROJECT}/{scope}/{kind}");
-            let answer = self.compute.ask_json("GET", &path, "")?;
-            let names = answer["items"].as_array().into_iter().flatten();
-            let names = names.filter_map(|item: &Value| item["name"].as_str());
-            found.extend(names.filter(|name| name.contains(fleet)).map(|name| format!("{kind} {name}")));
-        }
-        Ok(found)
+        // Every name of the fleet's begins with it; networks and firewalls have nothing else to know them by.
+        let things = self.compute.ask_json("GET", "/_things", "")?;
+        let paths = things.as_array().context("no list of things")?.iter().filter_map(Value::as_str);
+        let ours = |path: &&str| path.rsplit('/').next().is_some_and(|name| name.starts_with(fleet));
+        Ok(paths.filter(ours).map(str::to_owned).collect())
     }
 
     /// A call of Compute Engine, as JSON.

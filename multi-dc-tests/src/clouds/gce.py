@@ -3,6 +3,7 @@
 It listens on 127.0.0.1 and prints its port. Public addresses are not in 127/8 but in 34/8, which a lab can route.
 
   GET /_machines  [{"id", "name", "private", "public", "power", "user_data"}]; power is on, off, gone or between
+  GET /_things    the paths of everything there is, of whatever kind
 """
 
 import importlib.util
@@ -31,6 +32,9 @@ class Cloud(compute.Cloud):
         super().new_addresses(project, scope, thing)
         thing["address"] = routable(thing["address"])
 
+    def things(self):
+        return [path for project in self.projects.values() for path in project.things]
+
     def machines(self):
         for project in self.projects.values():
             project.turn()
@@ -47,10 +51,11 @@ class Cloud(compute.Cloud):
 
 class Handler(compute.Handler):
     def serve(self):
-        if self.path != "/_machines":
+        windows = {"/_machines": self.cloud.machines, "/_things": self.cloud.things}
+        if self.path not in windows:
             return super().serve()
         with self.cloud.lock:
-            text = json.dumps(list(self.cloud.machines()))
+            text = json.dumps(list(windows[self.path]()))
         return self.answer(200, text)
 
     do_GET = do_POST = do_DELETE = do_PATCH = serve

@@ -206,7 +206,7 @@ site = "onprem"
         let hosts = self.lab.status().map(|status| status.hosts).unwrap_or_default();
         for (name, host) in &hosts {
             text += &format!("{name}: {host:?}\n");
-            let shown = "cloud-init status --long 2>&1 | tail -5; weave status paths; \
+            let shown = "cloud-init status --long | tail -5; weave status paths; \
                          journalctl -u weave-gateway -u ssh -u cloud-init -n 15 --no-pager -o short-precise";
             text += &match self.run_on(name, &["sh", "-c", shown]) {
                 Ok(said) => format!("{said}\n"),

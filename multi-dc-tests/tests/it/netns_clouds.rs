@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
-use multi_dc_tests::clouds::{Clouds, Ground, PROJECT};
+use multi_dc_tests::clouds::{Api, Clouds, FLEET, Ground, Kind, PROJECT, Trouble};
 use multi_dc_tests::{Run, ordered_pairs, within};
 use netlab::Phase;
 use serde_json::json;
@@ -47,6 +47,37 @@ fn up_makes_hosts_of_user_data_and_down_leaves_nothing_in_the_clouds() -> anyhow
     })
 }
 
+/// Throttled, failed and lost calls cost time, and neither a host nor the run.
+#[test]
+fn up_and_down_get_by_when_the_clouds_fail_now_and_then() -> anyhow::Result<()> {
+    let trouble = |api, call, skip, times, kind| Trouble { api, call, skip, times, kind };
+    let troubles = [
+        trouble(Api::Ec2, "DescribeInstances", 1, 2, Kind::Throttled),
+        trouble(Api::Ec2, "RunInstances", 0, 1, Kind::Lost),
+        trouble(Api::Ec2, "AuthorizeSecurityGroupIngress", 0, 1, Kind::Failed),
+        trouble(Api::Ec2, "TerminateInstances", 0, 1, Kind::Lost),
+        trouble(Api::Compute, "instances.aggregatedList", 1, 2, Kind::Throttled),
+        trouble(Api::Compute, "instances.insert", 0, 1, Kind::Lost),
+        trouble(Api::Compute, "firewalls.insert", 0, 1, Kind::Failed),
+        trouble(Api::Compute, "instances.delete", 0, 1, Kind::Throttled),
+    ];
+    let ground = Ground::new("troubles", &troubles)?;
+    ground.explain(|ground| {
+        let said = ground.provision(&["up", "--yes", "--clouds", "aws,gcp,onprem"])?.expect_success()?;
+        eprintln!("up: {:?}", said.took);
+        ensure!(said.stdout.contains("verified: all 12 pairs"), "{said}");
+        // The first were lost; what came of them was not made twice.
+        let clouds = ground.clouds()?;
+        ensure!(clouds.ec2_calls("RunInstances") >= 2, "no call of EC2 was lost");
+        ensure!(clouds.compute_calls("instances.insert")? >= 2, "no call of Compute Engine was lost");
+        ground.wait_for_instances(&["aws-1", "gcp-1"], SOON)?;
+        let again = ground.provision(&["up", "--yes"])?.expect_success()?;
+        ensure!(again.stdout.lines().any(|line| line == "plan: 0 to change"), "{again}");
+        ground.provision(&["down", "--yes"])?.expect_success()?;
+        ground.is_empty()
+    })
+}
+
 /// Whether the table that `up` prints shows this path.
 fn shows_path(said: &Run, from: &str, to: &str, way: &str) -> bool {
     said.stdout.lines().any(|line| line.split_whitespace().take(3).eq([from, to, way]))
@@ -77,7 +108,7 @@ fn instances_of_both_clouds_become_hosts_and_go_with_them() -> anyhow::Result<()
         let user_data = |name: &str| format!("#cloud-config\n{}\n", json!({ "hostname": name }));
         let id = launch(clouds, "aws-1", &user_data("from-ec2"))?;
         let instance = json!({
-            "name": "hand-made",
+            "name": "e2e-hand-made",
             "labels": { "weave-fleet": "e2e", "weave-host": "gcp-1" },
             "machineType": "zones/europe-west1-b/machineTypes/e2-small",
             "disks": [{ "initializeParams": { "sourceImage": "ubuntu-2404-noble-amd64-v20261020" } }],
@@ -114,9 +145,11 @@ fn instances_of_both_clouds_become_hosts_and_go_with_them() -> anyhow::Result<()
         clouds.ec2("StartInstances", &format!("&InstanceId.1={id}"))?;
         within("aws-1 is on again", BOOT, || phase(Phase::Running)(ground))?;
 
-        ensure!(clouds.remains("e2e")?.len() >= 2, "{:?}", clouds.remains("e2e")?);
+        let listed = clouds.remains(FLEET)?;
+        ensure!(listed.contains(&format!("DescribeInstances {id}")), "{listed:?}");
+        ensure!(listed.contains(&"zones/europe-west1-b/instances/e2e-hand-made".to_owned()), "{listed:?}");
         clouds.ec2("TerminateInstances", &format!("&InstanceId.1={id}"))?;
-        clouds.compute("DELETE", "zones/europe-west1-b/instances/hand-made", &json!({}))?;
+        clouds.compute("DELETE", "zones/europe-west1-b/instances/e2e-hand-made", &json!({}))?;
         ground.is_empty()
     })
 }

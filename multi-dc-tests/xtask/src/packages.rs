@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::process::Command;
 
-use anyhow::bail;
+use anyhow::{Context as _, bail};
 
 use crate::step;
 
@@ -30,7 +30,15 @@ pub(crate) const TESTS: &[Need] = &[
     ("setpriv", "util-linux"),
     ("sudo", "sudo"),
     ("ssh-agent", "openssh-client"),
+    // What hosts of the lab run that play instances of clouds.
+    ("cloud-init", CLOUD_INIT),
 ];
+
+/// The package that would prepare this machine, too, at its next boot.
+const CLOUD_INIT: &str = "cloud-init";
+
+/// The file that keeps cloud-init from that; hosts of the lab do not have it.
+const CLOUD_INIT_DISABLED: &str = "/etc/cloud/cloud-init.disabled";
 
 /// What the benchmark runs beside its peers.
 pub(crate) const BENCH: &[Need] =
@@ -60,6 +68,9 @@ pub(crate) fn ensure(needs: &[&[Need]]) -> anyhow::Result<()> {
     }
     let list = missing.join(" ");
     step::need_root(&format!("installing {list}"), &format!("sudo apt-get install {list}"))?;
+    if missing.contains(&CLOUD_INIT) {
+        disable_cloud_init().with_context(|| format!("while writing {CLOUD_INIT_DISABLED}"))?;
+    }
     let apt = || {
         let mut command = Command::new("apt-get");
         command.env("DEBIAN_FRONTEND", "noninteractive").arg("-q");
@@ -70,6 +81,13 @@ pub(crate) fn ensure(needs: &[&[Need]]) -> anyhow::Result<()> {
         &format!("apt-get install {list}"),
         apt().args(["install", "--yes", "--no-install-recommends"]).args(&missing),
     )
+}
+
+/// Before cloud-init is there: a machine that came without shall boot as it did.
+fn disable_cloud_init() -> std::io::Result<()> {
+    let path = Path::new(CLOUD_INIT_DISABLED);
+    path.parent().map_or(Ok(()), std::fs::create_dir_all)?;
+    std::fs::write(path, "")
 }
 
 /// Whether a program is on the path or in the folders for root's programs; whether Python has a module.

@@ -13,8 +13,12 @@ pub(crate) fn run(privileged: bool) -> anyhow::Result<()> {
     }
     step::run("format", step::cargo().args(["fmt", "--all", "--check"]))?;
     nextest()?;
-    // Programs first: the tests that run them find them in the target folder.
-    step::run("build", step::cargo().args(["build", "--locked", "--workspace", "--all-targets"]))?;
+    // Programs first: the tests that run them find them in the target folder. With all features everywhere, or what
+    // depends on the clouds' SDKs would be compiled again for every other set.
+    step::run(
+        "build",
+        step::cargo().args(["build", "--locked", "--workspace", "--all-targets", "--all-features"]),
+    )?;
     let tests = |profile: &str| {
         let mut command = step::cargo();
         command.args([
@@ -22,6 +26,7 @@ pub(crate) fn run(privileged: bool) -> anyhow::Result<()> {
             "run",
             "--locked",
             "--workspace",
+            "--all-features",
             "--no-tests",
             "warn",
             "--profile",
@@ -35,12 +40,21 @@ pub(crate) fn run(privileged: bool) -> anyhow::Result<()> {
     }
     step::run(
         "clippy",
-        step::cargo().args(["clippy", "--locked", "--workspace", "--all-targets", "--", "-D", "warnings"]),
+        step::cargo().args([
+            "clippy",
+            "--locked",
+            "--workspace",
+            "--all-targets",
+            "--all-features",
+            "--",
+            "-D",
+            "warnings",
+        ]),
     )?;
     step::run(
         "documentation",
         step::cargo()
-            .args(["doc", "--locked", "--workspace", "--no-deps"])
+            .args(["doc", "--locked", "--workspace", "--all-features", "--no-deps"])
             .env("RUSTDOCFLAGS", "-D warnings"),
     )?;
     println!("{passed} passed, 0 failed");
