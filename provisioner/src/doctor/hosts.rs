@@ -191,9 +191,7 @@ fn ports(host: &str, facts: &Facts, found: &mut impl FnMut(Finding)) {
         let (who, hint) = match (process, pid) {
             (Some(process), Some(pid)) => (
                 format!("process {pid}, {process}"),
-                format!(
-                    "stop it: `weave-provision ssh {host} -- systemctl status {pid}` says what started it"
-                ),
+                format!("stop what `weave-provision ssh {host} -- systemctl status {pid}` names"),
             ),
             _ => (
                 "the kernel or a process that hides".to_owned(),
