@@ -179,13 +179,15 @@ impl Task {
         self.drain();
     }
 
-    /// The machine first: it is the one that refuses what is no renewal.
+    /// Both or neither: the machine refuses what is no renewal, TLS what it cannot use.
     fn renew(&mut self, membership: Membership) -> Result<(), PeeringError> {
         let Membership { identity, trust, .. } = membership;
-        let renewed = self.mesh.handle_renewal(identity.clone(), trust.clone(), Instant::now());
+        let next = self.local.credentials.prepare(&identity, &trust).map_err(PeeringError::Tls)?;
+        let renewed = self.mesh.handle_renewal(identity, trust, Instant::now());
         self.drain();
         renewed.map_err(PeeringError::NotARenewal)?;
-        self.local.credentials.renew(&identity, &trust).map_err(PeeringError::Tls)
+        self.local.credentials.replace(next);
+        Ok(())
     }
 
     fn take_reports(&mut self) {

@@ -36,7 +36,8 @@ pub(crate) struct Credentials {
     provider: Arc<CryptoProvider>,
 }
 
-struct Current {
+/// What is in force at one moment.
+pub(crate) struct Current {
     trust: Trust,
     certificate: Arc<[u8]>,
     certified: Arc<CertifiedKey>,
@@ -49,11 +50,13 @@ impl Credentials {
         Ok(Arc::new(Credentials { current, provider }))
     }
 
-    /// Takes another certificate, or other CAs.
-    pub(crate) fn renew(&self, identity: &Identity, trust: &Trust) -> Result<(), Error> {
-        let next = Arc::new(Current::new(identity, trust, &self.provider)?);
-        *self.current.write().unwrap_or_else(PoisonError::into_inner) = next;
-        Ok(())
+    /// Makes what another certificate, or other CAs, come to; [`Credentials::replace`] puts it in force.
+    pub(crate) fn prepare(&self, identity: &Identity, trust: &Trust) -> Result<Current, Error> {
+        Current::new(identity, trust, &self.provider)
+    }
+
+    pub(crate) fn replace(&self, next: Current) {
+        *self.current.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(next);
     }
 
     /// The certificate that is shown to others.
