@@ -22,6 +22,8 @@ mod down;
 mod failure;
 mod graph;
 mod ground;
+mod iam;
+mod import;
 mod init;
 mod logs;
 mod members;
@@ -112,6 +114,10 @@ enum Command {
     Doctor(doctor::DoctorArgs),
     /// Draw the sites, the hosts and how every pair of them talks
     Graph(GraphArgs),
+    /// Print the least that you must be allowed to do in a cloud
+    Iam(IamArgs),
+    /// Rebuild the state of a fleet from what clouds and hosts tell, when it was lost
+    Import(ImportArgs),
     /// Print a script that completes this command line in a shell
     Completions(CompletionsArgs),
 }
@@ -250,6 +256,38 @@ enum GraphFormat {
 }
 
 #[derive(Debug, Args)]
+struct IamArgs {
+    /// Cloud
+    #[arg(value_enum)]
+    cloud: IamCloud,
+}
+
+#[derive(Debug, Clone, Copy, ValueEnum)]
+enum IamCloud {
+    Aws,
+    Gcp,
+}
+
+impl IamCloud {
+    fn as_str(self) -> &'static str {
+        match self {
+            IamCloud::Aws => "aws",
+            IamCloud::Gcp => "gcp",
+        }
+    }
+}
+
+#[derive(Debug, Args)]
+struct ImportArgs {
+    /// How the lab's sites reach each other, if not partial
+    #[arg(long, value_enum)]
+    topology: Option<Topology>,
+    /// Keep what can be rebuilt when some of it cannot
+    #[arg(long)]
+    partial: bool,
+}
+
+#[derive(Debug, Args)]
 struct CompletionsArgs {
     /// Shell to complete in
     #[arg(value_enum)]
@@ -321,6 +359,8 @@ async fn dispatch(cli: Cli) -> Result<u8, Failure> {
         Command::Doctor(args) => doctor::run(&global, &args).await,
         Command::Logs(args) => logs::run(&global, &args).await,
         Command::Graph(args) => graph::run(&global, &args).await,
+        Command::Iam(args) => iam::run(&global, &args),
+        Command::Import(args) => interruptible(import::run(&global, &args)).await,
         Command::Completions(args) => completions::run(&args),
     }
 }

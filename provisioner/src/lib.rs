@@ -19,6 +19,7 @@ pub mod doctor;
 pub mod fleet;
 pub mod footprint;
 pub mod graph;
+pub mod import;
 pub mod install;
 pub mod journal;
 pub mod logs;

@@ -7,6 +7,7 @@ mod doctor;
 mod edit;
 mod engine;
 mod golden;
+mod import;
 mod journal;
 mod onprem_netns;
 mod plan;

@@ -109,6 +109,9 @@ fn state_hint(error: &StateError) -> Option<&'static str> {
         StateError::Io { source, .. } if source.kind() == io::ErrorKind::PermissionDenied => {
             Some("run it as root, or name a directory of yours with --state")
         }
+        StateError::Damaged { path, .. } if path.ends_with("fleet.json") => {
+            Some("move it away, then `weave-provision import` rebuilds it from what clouds and hosts tell")
+        }
         StateError::Damaged { .. } => Some(
             "restore the file from a backup; without it, `weave-provision down` and `up` make a new fleet",
         ),

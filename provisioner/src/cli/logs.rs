@@ -4,10 +4,13 @@
 //! after us, and a host that restarts is followed on.
 
 use std::collections::BTreeMap;
+use std::io;
+use std::os::fd::AsFd as _;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use tokio::io::AsyncWriteExt as _;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
@@ -44,7 +47,7 @@ pub(super) async fn run(global: &Global, args: &LogsArgs) -> Result<u8, Failure>
     hosts.retain(|host| args.hosts.is_empty() || args.hosts.contains(host));
     let remote = context.remote(&context.ground.cloud(&saved.clouds, saved.topology, None)?);
     let width = hosts.iter().map(String::len).max().unwrap_or(0);
-    let out = Local::new(&std::io::stdout()).context("cannot write to standard output")?;
+    let out = Local::new(&io::stdout()).context("cannot write to standard output")?;
     let mut printer = Printer { out, json: global.json(), width };
     let outcome = show(global, args, &remote, &hosts, &mut printer).await;
     remote.close().await;
@@ -142,7 +145,19 @@ async fn follow(
         followers.spawn(follow_host(remote.clone(), host.clone(), from, tell.clone()));
     }
     drop(tell);
-    while let Some(said) = news.recv().await {
+    let mut look = tokio::time::interval(PAUSE);
+    loop {
+        let said = tokio::select! {
+            said = news.recv() => said,
+            // A reader that has gone away would otherwise be noticed by the next line only, which may never come.
+            _ = look.tick() => {
+                if is_unread() {
+                    return Ok(0);
+                }
+                continue;
+            }
+        };
+        let Some(said) = said else { break };
         match said {
             Said::Entries(entries) => {
                 if !printer.print(&entries).await? {
@@ -153,6 +168,14 @@ async fn follow(
         }
     }
     Err(Failure::new(anyhow!("no host can be followed any longer")))
+}
+
+/// Whether nobody reads standard output any more (poll(2), `POLLERR` of a pipe).
+fn is_unread() -> bool {
+    let stdout = io::stdout();
+    let mut ends = [PollFd::new(stdout.as_fd(), PollFlags::empty())];
+    poll(&mut ends, PollTimeout::ZERO).is_ok()
+        && ends[0].revents().is_some_and(|events| events.contains(PollFlags::POLLERR))
 }
 
 /// What a follower tells.
@@ -224,7 +247,7 @@ impl Printer {
         };
         match written {
             Ok(()) => Ok(true),
-            Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(false),
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(false),
             Err(error) => Err(anyhow::Error::new(error).context("while writing the result").into()),
         }
     }
