@@ -44,6 +44,9 @@ impl Control {
         while state.running.get(&config.name).is_some_and(|running| running.going) {
             state = self.wait(state, deadline, || format!("host {} is being destroyed", config.name))?;
         }
+        if self.is_off(&state, config) {
+            self.move_host(&mut state, config)?;
+        }
         if !known(&state, config)? {
             self.make_host(&mut state, config)?;
         }
@@ -97,13 +100,8 @@ impl Control {
         state.running.remove(name);
         state.status.forget_cuts(name);
         self.changed.notify_all();
-        let routers = state.status.sites.keys().map(|site| network::router(site));
-        let unrouted = match host.public.filter(|public| !plan::is_numbered(*public)) {
-            Some(public) => network::remove_routes(routers, public),
-            None => Ok(()),
-        };
         let done = [
-            unrouted,
+            self.unroute(&state, &host),
             self.apply_router(&state, &host.site),
             self.apply_lan(&state, &host.site),
             unmake(name, &host),
@@ -136,8 +134,7 @@ impl Control {
             .and_then(|()| image::make(config))
             .and_then(|()| {
                 state.status.hosts.insert(config.name.clone(), host.clone());
-                let routers = state.status.sites.keys().map(|site| network::router(site));
-                network::add_routes(routers, state.status.foreign())?;
+                self.route(state)?;
                 self.apply_router(state, &config.site)
             });
         if let Err(error) = made {
@@ -148,6 +145,51 @@ impl Control {
         }
         state.running.insert(config.name.clone(), Running::default());
         self.save(state)
+    }
+
+    fn is_off(&self, state: &State, config: &Order) -> bool {
+        state.running.get(&config.name).is_some_and(|running| !running.attended && !running.going)
+    }
+
+    /// Gives a host that is off its other public address: most clouds give one for each time that it runs.
+    fn move_host(&self, state: &mut State, config: &Order) -> Result<(), Error> {
+        let Some(host) = state.status.hosts.get(&config.name).cloned() else { return Ok(()) };
+        let (Some(site), Some((private, public))) =
+            (state.status.sites.get(&host.site).cloned(), config.addresses)
+        else {
+            return Ok(());
+        };
+        if private != host.private || public == host.public {
+            return Ok(());
+        }
+        let mut others = state.status.clone();
+        others.hosts.remove(&config.name);
+        check_addresses(&others, &site, (private, public))?;
+        network::remove_public(&host)?;
+        self.unroute(state, &host)?;
+        if let Some(known) = state.status.hosts.get_mut(&config.name) {
+            known.public = public;
+            known.ssh = plan::host_ssh(public, site.index, config.index);
+            network::add_public(known)?;
+        }
+        self.route(state)?;
+        self.apply_router(state, &config.site)?;
+        self.save(state)
+    }
+
+    /// Lets everybody find the public addresses of hosts that do not follow from numbers.
+    fn route(&self, state: &State) -> Result<(), Error> {
+        let routers = state.status.sites.keys().map(|site| network::router(site));
+        network::add_routes(routers, state.status.foreign())
+    }
+
+    /// Undoes it for a host.
+    fn unroute(&self, state: &State, host: &HostStatus) -> Result<(), Error> {
+        let routers = state.status.sites.keys().map(|site| network::router(site));
+        match host.public.filter(|public| !plan::is_numbered(*public)) {
+            Some(public) => network::remove_routes(routers, public),
+            None => Ok(()),
+        }
     }
 
     /// Waits for a change of some host, for a tick at most.

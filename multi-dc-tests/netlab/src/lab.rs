@@ -135,7 +135,7 @@ impl Lab {
     }
 
     /// Makes a host exist that plays an instance of a cloud, and waits until its SSH answers: cloud-init has given it
-    /// keys by then. One that was switched off boots again.
+    /// keys by then. One that was switched off boots again, also at another public address.
     pub fn ensure_instance(&self, instance: &InstanceConfig) -> Result<HostStatus, Error> {
         self.order(Order::from(instance))
     }

@@ -83,9 +83,8 @@ pub(crate) fn make_host(name: &str, site: &SiteStatus, host: &HostStatus) -> Res
             format!("link add eth0 address {own} netns {name} type veth peer name {name} netns {namespace}"),
         ],
     )?;
-    let mut lines = vec![format!("link set {name} master lan up")];
-    lines.extend(host.public.map(|public| format!("addr add {} dev wan", with_length(public))));
-    batch(Some(&namespace), &lines)?;
+    batch(Some(&namespace), &[format!("link set {name} master lan up")])?;
+    add_public(host)?;
     batch(
         Some(name),
         &[
@@ -95,6 +94,18 @@ pub(crate) fn make_host(name: &str, site: &SiteStatus, host: &HostStatus) -> Res
             format!("route add default via {}", site.lan.router()),
         ],
     )
+}
+
+/// Gives the router of a host's site the public address that is the host's alone.
+pub(crate) fn add_public(host: &HostStatus) -> Result<(), Error> {
+    let Some(public) = host.public else { return Ok(()) };
+    batch(Some(&router(&host.site)), &[format!("addr add {} dev wan", with_length(public))])
+}
+
+/// Undoes [`add_public`], as far as it is done.
+pub(crate) fn remove_public(host: &HostStatus) -> Result<(), Error> {
+    let Some(public) = host.public else { return Ok(()) };
+    batch_force(&router(&host.site), &[format!("addr del {} dev wan", with_length(public))])
 }
 
 /// Tells routers, and the operator, that these addresses are on the internet.
@@ -132,9 +143,7 @@ pub(crate) fn remove_host(name: &str, host: &HostStatus) -> Result<(), Error> {
     if Inside::network(&namespace).exists() {
         // The cable goes first: its namespace lives on for a moment if a process still leaves it.
         remove_link(&namespace, name)?;
-        if let Some(public) = host.public {
-            batch_force(&namespace, &[format!("addr del {} dev wan", with_length(public))])?;
-        }
+        remove_public(host)?;
     }
     remove_namespace(name)
 }

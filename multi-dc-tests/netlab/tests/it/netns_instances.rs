@@ -90,6 +90,15 @@ fn an_instance_is_what_its_user_data_says_at_the_addresses_of_its_cloud() {
     lab.ensure_instance(&instance()).unwrap();
     wait_until("the login succeeds", || login(&lab, "test -e /etc/kept").status.success());
 
+    // While it is off its cloud may give it another public address, and none while it is on.
+    let moved = InstanceConfig { public: Some(Ipv4Addr::new(54, 214, 3, 10)), ..instance() };
+    assert!(matches!(lab.ensure_instance(&moved), Err(Error::Conflict(_, _))));
+    lab.exec(&at_host("i-0123"), &["systemctl", "poweroff", "--force"]).unwrap();
+    wait_until("it is off", || lab.status().unwrap().hosts["i-0123"].phase == Phase::Stopped);
+    assert_eq!(lab.ensure_instance(&moved).unwrap().public, moved.public);
+    assert!(pings(&lab, &at_host("onprem-1"), "54.214.3.10"));
+    assert!(!pings(&lab, &at_host("onprem-1"), "54.214.3.9"));
+
     lab.destroy_host("i-0123").unwrap();
     for place in [Place::Operator, Place::Router("onprem".to_owned()), Place::Router("azure".to_owned())] {
         let routes = lab.exec(&place, &["ip", "route"]).unwrap();
