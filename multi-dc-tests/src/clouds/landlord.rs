@@ -14,13 +14,17 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
-use netlab::{InstanceConfig, Lab, Place};
+use netlab::{InstanceConfig, Lab, Phase, Place};
 use serde_json::Value;
 
 use super::emulator::Emulator;
+use crate::wait::within;
 
 /// A real instance needs seconds from `running` to its first instruction; this much is nobody's bottleneck.
 const TICK: Duration = Duration::from_millis(100);
+
+/// A host powers off in a tenth of a second.
+const OFF: Duration = Duration::from_secs(20);
 
 /// Between two attempts at what failed.
 const PAUSE: Duration = Duration::from_secs(1);
@@ -145,7 +149,19 @@ impl Books {
             let known = self.tenants.get_mut(&(site, machine.id.clone()));
             match (known, machine.power) {
                 (_, None) | (None, Some(Power::Gone | Power::Off)) => {}
-                (Some(tenant), Some(power)) => tenant.shall_be = power,
+                (Some(tenant), Some(power)) => {
+                    let Tenant { config, is, work, .. } = tenant;
+                    let stays = (config.private, config.public) == (machine.private, machine.public);
+                    // It was off and on again at another address, perhaps since the last look.
+                    let is_on = *is == Power::On || work.is_some();
+                    tenant.shall_be = match power {
+                        Power::On if !stays && is_on => Power::Off,
+                        _ => power,
+                    };
+                    if power == Power::On && !is_on {
+                        (config.private, config.public) = (machine.private, machine.public);
+                    }
+                }
                 (None, Some(Power::On)) => {
                     let id = machine.id.clone();
                     let config = self.config(site, machine);
@@ -226,6 +242,10 @@ fn act(lab: &Lab, config: &InstanceConfig, power: Power) -> anyhow::Result<()> {
         Power::On => lab.ensure_instance(config).map(drop)?,
         Power::Off => {
             lab.exec(&Place::Host(config.name.clone()), &["systemctl", "poweroff", "--force"])?;
+            within(&format!("{} is off", config.name), OFF, || {
+                let host = lab.status()?.hosts.remove(&config.name);
+                Ok(host.is_none_or(|host| host.phase == Phase::Stopped))
+            })?;
         }
         Power::Gone => lab.destroy_host(&config.name)?,
     }

@@ -134,6 +134,7 @@ fn instances_of_both_clouds_become_hosts_and_go_with_them() -> anyhow::Result<()
             ensure!(said.stdout.trim() == name, "{said}");
         }
 
+        let first = ground.lab().status()?.hosts.remove("aws-1").and_then(|host| host.public);
         clouds.ec2("StopInstances", &format!("&InstanceId.1={id}"))?;
         let phase = |wanted| {
             move |ground: &Ground| {
@@ -144,13 +145,18 @@ fn instances_of_both_clouds_become_hosts_and_go_with_them() -> anyhow::Result<()
         within("aws-1 is off", SOON, || phase(Phase::Stopped)(ground))?;
         clouds.ec2("StartInstances", &format!("&InstanceId.1={id}"))?;
         within("aws-1 is on again", BOOT, || phase(Phase::Running)(ground))?;
+        // As EC2 does without an elastic address.
+        let moved = ground.lab().status()?.hosts.remove("aws-1").and_then(|host| host.public);
+        ensure!(moved.is_some() && moved != first, "aws-1 is still at {first:?}");
 
         let listed = clouds.remains(FLEET)?;
         ensure!(listed.contains(&format!("DescribeInstances {id}")), "{listed:?}");
         ensure!(listed.contains(&"zones/europe-west1-b/instances/e2e-hand-made".to_owned()), "{listed:?}");
         clouds.ec2("TerminateInstances", &format!("&InstanceId.1={id}"))?;
         clouds.compute("DELETE", "zones/europe-west1-b/instances/e2e-hand-made", &json!({}))?;
-        ground.is_empty()
+        ground.is_empty()?;
+        ensure!(clouds.complaints().is_empty(), "{:?}", clouds.complaints());
+        Ok(())
     })
 }
 
