@@ -18,4 +18,5 @@ mod ssh_netns;
 mod state;
 mod upgrade;
 mod verbs;
+mod verbs_netns;
 mod world;

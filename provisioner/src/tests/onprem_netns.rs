@@ -355,8 +355,10 @@ fn the_doctor_looks_at_machines_that_no_fleet_has_taken_over() {
     ground.provision(&["doctor"]).expect(1, &["doctor --pre"]);
     ground.provision(&["doctor", "--pre"]).expect(0, &["doctor: nothing found"]);
     // Behind a jump host, and asked through sudo.
-    ground.on("onprem-2", "ip link add tb0 type bridge; ip addr add 10.40.0.1/16 dev tb0; ip link set tb0 up");
-    let overlap = "dc1-b: its route 10.40.0.0/16 (tb0) overlaps the overlay's 10.32.0.0/12 [overlay-overlaps]";
+    ground
+        .on("onprem-2", "ip link add tb0 type bridge; ip addr add 10.40.0.1/16 dev tb0; ip link set tb0 up");
+    let overlap =
+        "dc1-b: its route 10.40.0.0/16 (tb0) overlaps the overlay's 10.32.0.0/12 [overlay-overlaps]";
     ground.provision(&["doctor", "--pre"]).expect(3, &[overlap, "doctor: 1 error\n"]);
     ground.provision(&["up", "--yes"]).expect(1, &[overlap, "nothing was changed"]);
     ground.assert_nothing(&["aws-1", "onprem-1", "onprem-2"]);
