@@ -14,6 +14,7 @@ mod plan;
 mod quote;
 mod render;
 mod rotate;
+mod rotate_netns;
 mod ssh_netns;
 mod state;
 mod upgrade;
