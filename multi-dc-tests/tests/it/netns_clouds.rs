@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::{Context as _, ensure};
 use multi_dc_tests::clouds::{Api, Clouds, FLEET, Ground, Kind, PROJECT, Trouble};
 use multi_dc_tests::{Run, ordered_pairs, within};
-use netlab::Phase;
+use netlab::{HostStatus, Phase};
 use serde_json::json;
 
 /// For what a landlord does to a host that need not boot.
@@ -78,6 +78,36 @@ fn up_and_down_get_by_when_the_clouds_fail_now_and_then() -> anyhow::Result<()> 
     })
 }
 
+/// Somebody stops an instance at the console, and it comes back at another address: `up` brings the fleet back.
+#[test]
+fn an_instance_that_was_stopped_comes_back_elsewhere() -> anyhow::Result<()> {
+    let ground = Ground::new("stopped", &[])?;
+    ground.explain(|ground| {
+        let (clouds, up) = (ground.clouds()?, &["up", "--yes", "--clouds", "aws,gcp,onprem"]);
+        ground.provision(up)?.expect_success()?;
+        let first = host(ground, "aws-1")?.public;
+        let instances = clouds.ec2("DescribeInstances", "")?;
+        let id = between(&instances, "<instanceId>", "<").context("no instance")?;
+        clouds.ec2("StopInstances", &format!("&InstanceId.1={id}"))?;
+        within("aws-1 is off", SOON, || Ok(host(ground, "aws-1")?.phase == Phase::Stopped))?;
+        let plan = ground.provision(&["plan"])?.expect_success()?;
+        ensure!(!plan.stdout.contains("0 to change"), "{plan}");
+
+        let again = ground.provision(&["up", "--yes"])?.expect_success()?;
+        eprintln!("up after a stop: {:?}", again.took);
+        ensure!(again.stdout.contains("verified: all 12 pairs"), "{again}");
+        let second = host(ground, "aws-1")?.public;
+        ensure!(second.is_some() && second != first, "aws-1 is still at {first:?}");
+        pings_everywhere(ground)?;
+        ground.provision(&["down", "--yes"])?.expect_success()?;
+        ground.is_empty()
+    })
+}
+
+fn host(ground: &Ground, name: &str) -> anyhow::Result<HostStatus> {
+    ground.lab().status()?.hosts.remove(name).with_context(|| format!("the lab has no {name}"))
+}
+
 /// Whether the table that `up` prints shows this path.
 fn shows_path(said: &Run, from: &str, to: &str, way: &str) -> bool {
     said.stdout.lines().any(|line| line.split_whitespace().take(3).eq([from, to, way]))
@@ -127,26 +157,20 @@ fn instances_of_both_clouds_become_hosts_and_go_with_them() -> anyhow::Result<()
             within(&format!("{host} runs"), BOOT, || {
                 Ok(ground.lab().status()?.hosts.get(host).is_some_and(|host| host.phase == Phase::Running))
             })?;
-            let seen = ground.lab().status()?.hosts.remove(host).context("it is gone")?;
+            let seen = self::host(ground, host)?;
             ensure!(seen.private.to_string().starts_with(range), "{seen:?}");
             ensure!(seen.public.is_some_and(|address| address.to_string().starts_with(public)), "{seen:?}");
             let said = ground.run_on(host, &["hostname"])?.expect_success()?;
             ensure!(said.stdout.trim() == name, "{said}");
         }
 
-        let first = ground.lab().status()?.hosts.remove("aws-1").and_then(|host| host.public);
+        let first = host(ground, "aws-1")?.public;
         clouds.ec2("StopInstances", &format!("&InstanceId.1={id}"))?;
-        let phase = |wanted| {
-            move |ground: &Ground| {
-                let there = ground.lab().status()?.hosts.get("aws-1").map(|host| host.phase);
-                anyhow::Ok(there == Some(wanted))
-            }
-        };
-        within("aws-1 is off", SOON, || phase(Phase::Stopped)(ground))?;
+        within("aws-1 is off", SOON, || Ok(host(ground, "aws-1")?.phase == Phase::Stopped))?;
         clouds.ec2("StartInstances", &format!("&InstanceId.1={id}"))?;
-        within("aws-1 is on again", BOOT, || phase(Phase::Running)(ground))?;
+        within("aws-1 is on again", BOOT, || Ok(host(ground, "aws-1")?.phase == Phase::Running))?;
         // As EC2 does without an elastic address.
-        let moved = ground.lab().status()?.hosts.remove("aws-1").and_then(|host| host.public);
+        let moved = host(ground, "aws-1")?.public;
         ensure!(moved.is_some() && moved != first, "aws-1 is still at {first:?}");
 
         let listed = clouds.remains(FLEET)?;
