@@ -31,8 +31,8 @@ use crate::short_ids::ShortIds;
 /// reliably and in order. A link that the machine refused or closed is forgotten; what still comes from it is ignored.
 ///
 /// Invariants: memory is bounded by the number of peers and links, whatever others send; the routes are a function of
-/// the records, short ids and our own links, so peers that know the same records agree; unless something failed, at most
-/// one version of our own record goes out in 100 ms.
+/// the records, short ids and our own links, so peers that know the same records agree; unless something failed
+/// or a certificate was renewed, at most one version of our own record goes out in 100 ms.
 #[derive(Debug)]
 pub struct Mesh {
     pub(crate) config: Config,

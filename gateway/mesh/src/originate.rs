@@ -1,6 +1,7 @@
 //! Our own record: what it says, and when a new version of it is worth everybody's attention.
 //!
 //! ```text
+//!   the certificate is another:                                        at once
 //!   a neighbour is gone or dead, somebody holds a version above ours:  at once, but not twice within 20 ms
 //!   a neighbour, endpoint or short id is new:                          at once, but not twice within 100 ms
 //!   a round trip or packet size has changed by a step:                 not twice within 1 s
@@ -54,6 +55,8 @@ pub(crate) struct Originate {
     published: Option<Instant>,
     endpoints: Vec<SocketAddr>,
     leaving: bool,
+    /// The certificate is another than that of the last version.
+    renewed: bool,
     /// Somebody holds this sequence of ours.
     beaten: Option<u64>,
     rival: Option<Rival>,
@@ -85,7 +88,15 @@ impl Originate {
             neighbours: BTreeMap::new(),
         };
         let endpoints = config.endpoints.clone();
-        Originate { record, published: None, endpoints, leaving: false, beaten: None, rival: None }
+        Originate {
+            record,
+            published: None,
+            endpoints,
+            leaving: false,
+            renewed: false,
+            beaten: None,
+            rival: None,
+        }
     }
 
     pub(crate) fn set_endpoints(&mut self, endpoints: Vec<SocketAddr>) {
@@ -97,9 +108,10 @@ impl Originate {
         self.leaving = true;
     }
 
-    /// The certificate is another: others get it with the next version.
+    /// The certificate is another: a version that says so is due now, so that whoever asks for ours from here on, and
+    /// waits until others know it, knows that they have the certificate.
     pub(crate) fn renew(&mut self) {
-        self.beaten = self.beaten.max(Some(0));
+        self.renewed = true;
     }
 
     pub(crate) fn is_leaving(&self) -> bool {
@@ -145,6 +157,7 @@ impl Originate {
         let above = self.beaten.take().unwrap_or(0).max(self.record.sequence);
         self.record = Record { sequence: above.saturating_add(1), ..record };
         self.published = Some(now);
+        self.renewed = false;
         Some(self.record.clone())
     }
 
@@ -182,6 +195,9 @@ impl Originate {
     /// When `record` is worth publishing; `None` when it says what is published.
     fn due(&self, record: &Record) -> Option<Instant> {
         let published = self.published?;
+        if self.renewed {
+            return Some(published);
+        }
         let old = &self.record;
         let gone = old.neighbours.keys().any(|peer| !record.neighbours.contains_key(peer));
         if gone || old.leaving != record.leaving || self.beaten.is_some() {

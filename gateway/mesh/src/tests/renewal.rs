@@ -52,7 +52,10 @@ fn a_whole_change_of_the_ca_moves_nothing() {
         network.pass(Duration::from_millis(7));
     }
     for number in [3, 1, 4, 2] {
+        let before = network.machines[&number].records().version(peer(number)).unwrap();
         network.renew(number, next(number), both());
+        let after = network.machines[&number].records().version(peer(number)).unwrap();
+        assert!(after.sequence > before.sequence, "it is published at once");
         network.pass(Duration::from_millis(7));
     }
     network.seconds(1);
