@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::Command;
 
-use cloud_core::{Cloud, Phase, ProviderError};
+use cloud_core::{Cloud, ProviderError};
 use weave_model::NetworkName;
+use weave_trust::NetworkCa;
 
 use super::engine::Operator;
 use super::world::{Flaky, Fuse};
@@ -13,6 +14,7 @@ use crate::fleet::{CloudKind, Topology};
 use crate::import::{Rebuilt, question, rebuild};
 use crate::install::IDENTITY;
 use crate::remote::RemoteError;
+use crate::rotate::Phase;
 use crate::ssh::SshError;
 use crate::state::FleetState;
 use crate::vault::Vault;
@@ -111,6 +113,35 @@ async fn a_host_without_a_gateway_is_left_to_the_next_up() {
     assert_eq!((rebuilt.bare, rebuilt.lost), (vec!["aws-1".to_owned()], vec![]));
 }
 
+#[tokio::test]
+async fn a_change_of_the_ca_goes_on_from_where_the_hosts_are() {
+    let mut standing = Standing::new().await;
+    let vault = Vault::new(standing.operator.dir.clone());
+    vault.make_next_ca(&standing.state.epoch).unwrap();
+    assert_eq!(standing.import(|_| {}).state.epoch.change, None);
+    for (ahead, behind) in [
+        (Some(Phase::Trust), None),
+        (Some(Phase::Issue), Some(Phase::Trust)),
+        (Some(Phase::Drop), Some(Phase::Issue)),
+    ] {
+        for (host, phase) in HOSTS.into_iter().zip([behind, ahead, behind]) {
+            let mut state = standing.state.clone();
+            state.epoch.change = phase;
+            let identity = vault.identity(&state, host).unwrap().unwrap();
+            standing.answers.insert(host.to_owned(), Ok(answer(identity.reveal())));
+        }
+        let rebuilt = standing.import(|_| {});
+        assert_eq!((rebuilt.state.epoch.change, &rebuilt.lost), (ahead, &vec![]));
+        assert_eq!(rebuilt.state.hosts, standing.state.hosts);
+    }
+    // The pre-shared key is part of an identity, and not to be seen in its certificates.
+    let key = NetworkCa::from_seed(NetworkName::default(), [7; 32]).network_psk();
+    let hex: String = key.iter().map(|byte| format!("{byte:02x}")).collect();
+    standing.operator.dir.put("network-psk", &hex).unwrap();
+    let texts = HOSTS.map(|host| format!("the identity of {host} was not made with the keys in"));
+    check_lost(&standing.import(|_| {}), &texts.each_ref().map(String::as_str), &[]);
+}
+
 /// Expects these losses, in this order, and the hosts that are kept.
 #[track_caller]
 fn check_lost(rebuilt: &Rebuilt, texts: &[&str], kept: &[&str]) {
@@ -148,13 +179,13 @@ async fn lost_keys_are_named_and_the_next_up_makes_others() {
 async fn certificates_of_other_keys_are_not_taken_over() {
     let standing = Standing::new().await;
     std::fs::copy(Standing::new().await.file("network-ca.pem"), standing.file("network-ca.pem")).unwrap();
-    let texts = HOSTS.map(|host| format!("the certificate of {host} was not made with the keys in"));
+    let texts = HOSTS.map(|host| format!("the identity of {host} was not made with the keys in"));
     check_lost(&standing.import(|_| {}), &texts.each_ref().map(String::as_str), &[]);
 
     let standing = Standing::new().await;
     let key = "hosts/aws-1/gateway-key.pem";
     std::fs::copy(standing.file("hosts/onprem-1/gateway-key.pem"), standing.file(key)).unwrap();
-    check_lost(&standing.import(|_| {}), &["the certificate of aws-1"], &["onprem-1", "onprem-2"]);
+    check_lost(&standing.import(|_| {}), &["the identity of aws-1"], &["onprem-1", "onprem-2"]);
 }
 
 #[tokio::test]
@@ -166,7 +197,7 @@ async fn hosts_that_do_not_tell_are_named() {
     let refused = ProviderError::Retryable("connection refused".to_owned());
     standing.answers.insert("onprem-1".to_owned(), Err(SshError::Connect(refused).into()));
     standing.answers.remove("onprem-2");
-    let rebuilt = standing.import(|observed| observed.hosts[2].phase = Phase::Stopped);
+    let rebuilt = standing.import(|observed| observed.hosts[2].phase = cloud_core::Phase::Stopped);
     let texts = [
         "hosts/aws-1/ssh_host_ed25519_key is lost",
         "onprem-1 does not tell its certificate: cannot connect: connection refused",

@@ -177,6 +177,7 @@ fn a_whole_life_says_no_secret_and_a_lost_state_comes_back() {
     assert!(unknown.stderr.contains("its hosts are aws-1, onprem-1, onprem-2"), "{}", unknown.stderr);
     let graph = life.run(&["graph"], 0);
     assert!(graph.stdout.contains("aws-1 ─ onprem-1     direct"), "{}", graph.stdout);
+    assert!(life.run(&["graph", "--format", "mermaid"], 0).stdout.starts_with("flowchart LR\n"));
     follows_until_interrupted(&life);
 
     let fleet = life.state().join("fleet.json");
