@@ -35,6 +35,8 @@ mod up;
 mod upgrade;
 
 pub use failure::Failure;
+#[cfg(test)]
+pub(crate) use rotate::plan as rotation_plan;
 
 /// Bring up a virtual Ethernet switch across clouds
 #[derive(Debug, Parser)]

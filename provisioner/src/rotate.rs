@@ -33,6 +33,8 @@ use crate::verify::{Pair, Patience, verify};
 
 pub use epoch::{Epoch, Phase};
 pub use host::MARK;
+#[cfg(test)]
+pub(crate) use host::{adopt_command, parse_versions};
 
 /// Where a renewed identity lies until the gateway is about to read it.
 pub const STAGED: &str = "/etc/weave/identity.pem.next";

@@ -37,7 +37,12 @@ impl Renew for SshRemote {
 pub(crate) fn adopt_command(adoption: &Adoption) -> String {
     let Adoption { staged, mark, before, after } = adoption;
     let (staging, identity) = (quote::text(STAGED), quote::text(IDENTITY));
-    let place = if *staged { format!("mv -f {staging} {identity}") } else { format!("rm -f {staging}") };
+    // Asked a second time, because the first answer was lost, it is in place already.
+    let place = if *staged {
+        format!("[ ! -f {staging} ] || mv -f {staging} {identity}")
+    } else {
+        format!("rm -f {staging}")
+    };
     let note = match (before, after) {
         (Some(before), Some(after)) => format!(
             "; if [ \"$(cat {APPLIED} 2>/dev/null)\" = {before} ]; then \

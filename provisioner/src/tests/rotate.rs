@@ -11,12 +11,15 @@ use weave_model::NetworkName;
 use super::engine::{Operator, quick, run};
 use super::world::{Blow, Flaky, Fuse};
 use crate::apply::{Engine, Owner};
+use crate::cli::rotation_plan as plan;
 use crate::fleet::{CloudKind, Fleet};
 use crate::install::{Checksum, Content, Facts, GatewayConfig, IDENTITY, generation, wanted_files};
 use crate::journal::Journal;
 use crate::progress::Progress;
 use crate::remote::RemoteError;
-use crate::rotate::{Adoption, Epoch, Phase, Renew, STAGED, Versions, generation_with};
+use crate::rotate::{
+    Adoption, Epoch, Phase, Renew, STAGED, Versions, adopt_command, generation_with, parse_versions,
+};
 use crate::vault::Vault;
 use crate::verify::Patience;
 
@@ -222,6 +225,47 @@ fn the_vault_gives_what_the_phase_says_wherever_the_end_was_interrupted() {
         vault.issue(&mut state, "aws-1").unwrap();
         assert!(!ca.exists(), "a CA that was lost is not replaced unnoticed");
     });
+}
+
+#[test]
+fn a_plan_shows_what_is_left_of_a_change() {
+    let fleet = Fleet::lab(&[CloudKind::Aws, CloudKind::Gcp]);
+    let all = plan(&Epoch::default(), &fleet);
+    let expected = "  + make the next network CA\n  \
+                    ~ aws-1, gcp-1: trust the next CA beside the old one\n  \
+                    ~ aws-1, gcp-1: take a certificate of the next CA\n  \
+                    ~ aws-1, gcp-1: stop trusting the old CA\n  \
+                    - destroy the old CA's key\n\
+                    plan: change from network CA 1 to 2; links and sessions stay up\n";
+    assert_eq!(all, expected);
+    let rest = plan(&Epoch { number: 4, change: Some(Phase::Drop) }, &fleet);
+    let expected = "  ~ aws-1, gcp-1: stop trusting the old CA\n  - destroy the old CA's key\n\
+                    plan: go on from network CA 4 to 5; links and sessions stay up\n";
+    assert_eq!(rest, expected);
+}
+
+#[test]
+fn a_report_tells_the_versions_and_nothing_else_does() {
+    let report =
+        r#"{"Version":"1","Router":{"Name":"a","Peers":[{"Name":"02:00:00:00:00:01","UID":7,"Version":9}]}}"#;
+    let versions = parse_versions(report).unwrap();
+    assert_eq!(versions.into_iter().collect::<Vec<_>>(), [("02:00:00:00:00:01".to_owned(), 9)]);
+    for bad in ["", "{}", "no gateway answers", r#"{"Router":{"Peers":[{"Name":"a"}]}}"#] {
+        assert!(parse_versions(bad).is_err(), "{bad}");
+    }
+}
+
+#[test]
+fn a_host_adopts_by_one_command_that_its_shell_can_read() {
+    let sum = Checksum::of(b"");
+    for (staged, sums) in [(true, Some(sum.clone())), (false, None)] {
+        let (before, after) = (sums.clone(), sums);
+        let command = adopt_command(&Adoption { staged, mark: "0f'$(x)".to_owned(), before, after });
+        let read = std::process::Command::new("sh").args(["-n", "-c", &command]).status().unwrap();
+        assert!(read.success(), "{command}");
+        assert_eq!(command.contains("mv -f '/etc/weave/identity.pem.next'"), staged, "{command}");
+        assert_eq!(command.contains("/etc/weave/applied"), staged, "{command}");
+    }
 }
 
 #[test]
