@@ -14,6 +14,7 @@ use cloud_core::{IpNet, Observed, Obstacle};
 use serde::{Serialize, Serializer};
 
 use crate::fleet::Fleet;
+use crate::footprint::Glibc;
 use crate::install::Facts;
 use crate::state::FleetState;
 use crate::verify::Report;
@@ -152,6 +153,8 @@ pub struct Evidence {
     pub saved: Option<FleetState>,
     /// What the gateway's program is for, as `uname -m` says it.
     pub architecture: Option<&'static str>,
+    /// The oldest GNU C library that the program starts with; `None` for a static one.
+    pub needs_glibc: Option<Glibc>,
     /// What the gateways said; only a fleet that shall be up is asked.
     pub report: Option<Report>,
     /// This machine's clock when the hosts told theirs, unix seconds.

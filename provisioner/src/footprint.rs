@@ -1,6 +1,9 @@
 //! What the adapter of existing machines starts from: the file's machines, and what an installation leaves on them.
 
 use cloud_onprem::{Footprint, Machine};
+use object::LittleEndian;
+use object::elf::FileHeader64;
+use object::read::elf::FileHeader as _;
 
 use crate::config::Config;
 use crate::install::{APPLIED, CONFIG, GATEWAY, IDENTITY, LINK_TARGET, UNIT, WEAVE};
@@ -38,6 +41,32 @@ pub fn architecture(program: &[u8]) -> Option<&'static str> {
         [21, 0] => "ppc64le",
         _ => return None,
     })
+}
+
+/// A version of the GNU C library.
+pub type Glibc = (u16, u16);
+
+/// The oldest GNU C library with which a program starts; `None` for one that wants none, being static.
+pub fn needs_glibc(program: &[u8]) -> Option<Glibc> {
+    let endian = LittleEndian;
+    let header = FileHeader64::<LittleEndian>::parse(program).ok()?;
+    let sections = header.sections(endian, program).ok()?;
+    let (mut libraries, link) = sections.gnu_verneed(endian, program).ok()??;
+    let strings = sections.strings(endian, program, link).ok()?;
+    let mut oldest = None;
+    while let Ok(Some((_, mut versions))) = libraries.next() {
+        while let Ok(Some(version)) = versions.next() {
+            let name = version.name(endian, strings).ok().and_then(|name| std::str::from_utf8(name).ok());
+            oldest = oldest.max(name.and_then(|name| glibc(name.strip_prefix("GLIBC_")?)));
+        }
+    }
+    oldest
+}
+
+/// Reads `2.36`; a third number changes no interface.
+pub fn glibc(text: &str) -> Option<Glibc> {
+    let mut numbers = text.split('.').map(str::parse);
+    Some((numbers.next()?.ok()?, numbers.next()?.ok()?))
 }
 
 /// Everything that is on a host because of its gateway.

@@ -21,6 +21,7 @@ pub(super) fn aws(config: &Config, section: &AwsSection) -> Result<Arc<dyn Cloud
     if let Some(image) = &section.image {
         wanted.image = image.parse().map_err(refused)?;
     }
+    wanted.architecture = section.architecture;
     wanted.operator_address = config.operator.map(|block| block.to_string());
     wanted.elastic_ip = section.elastic_ip;
     wanted.spot = section.spot;
@@ -47,8 +48,10 @@ pub(super) fn gcp(config: &Config, section: &GcpSection) -> Result<Arc<dyn Cloud
             value.clone_from(given);
         }
     }
+    wanted.architecture = section.architecture;
     wanted.operator_address = config.operator.map(|block| block.to_string());
     wanted.static_address = section.static_address;
+    wanted.spot = section.spot;
     if let Some(size) = section.disk_gib {
         wanted.disk_gib = size;
     }

@@ -63,6 +63,7 @@ async fn look(context: &Context, args: &DoctorArgs) -> Result<Vec<Finding>, Fail
         fleet: context.ground.fleet(&clouds),
         range: range(&context.ground),
         architecture: gateway.and_then(|program| footprint::architecture(program.bytes())),
+        needs_glibc: gateway.and_then(|program| footprint::needs_glibc(program.bytes())),
         saved: context.saved.clone(),
         routes: gather::own_routes(),
         ..Evidence::default()
@@ -106,6 +107,7 @@ pub(super) async fn preflight(
         fleet: desired.fleet.clone(),
         range: range(&context.ground),
         architecture: footprint::architecture(desired.gateway.bytes()),
+        needs_glibc: footprint::needs_glibc(desired.gateway.bytes()),
         saved: context.saved.clone(),
         cloud: observed.cloud.clone(),
         facts: observed.facts.clone(),

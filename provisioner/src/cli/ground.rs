@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use cloud_core::Cloud;
+use cloud_core::{Architecture, Cloud};
 use weave_model::NetworkName;
 
 use super::{Failure, Global, adapters};
@@ -113,6 +113,8 @@ impl Ground {
             }
             Ground::File(config) => config,
         };
+        let architecture = gateway.and_then(|program| footprint::architecture(program.bytes()));
+        check_architecture(config, clouds, architecture)?;
         let mut members: Vec<(CloudKind, Arc<dyn Cloud>)> = Vec::new();
         for kind in clouds {
             let missing = || {
@@ -125,7 +127,6 @@ impl Ground {
             let cloud: Arc<dyn Cloud> = match kind {
                 CloudKind::Onprem if !config.clouds.contains(kind) => return Err(missing()),
                 CloudKind::Onprem => {
-                    let architecture = gateway.and_then(|program| footprint::architecture(program.bytes()));
                     let machines = cloud_onprem::Config { architecture, ..footprint::machines(config) };
                     Arc::new(cloud_onprem::OnpremCloud::new(machines))
                 }
@@ -176,4 +177,30 @@ impl Ground {
             Ground::File(_) => "weave-provision up",
         }
     }
+}
+
+/// Refuses to make hosts on which the gateway's program cannot run.
+fn check_architecture(
+    config: &Config,
+    clouds: &[CloudKind],
+    program: Option<&'static str>,
+) -> Result<(), Failure> {
+    let sections = [
+        (CloudKind::Aws, config.aws.as_ref().map(|aws| (&aws.hosts, aws.architecture))),
+        (CloudKind::Gcp, config.gcp.as_ref().map(|gcp| (&gcp.hosts, gcp.architecture))),
+    ];
+    for (kind, section) in sections {
+        let (Some((hosts, wanted)), Some(program)) = (section, program) else { continue };
+        let machine = match wanted {
+            Architecture::X86_64 => "x86_64",
+            Architecture::Arm64 => "aarch64",
+        };
+        if clouds.contains(&kind) && !hosts.is_empty() && machine != program {
+            return Err(Failure::usage(
+                format!("the gateway's program is for {program}, and hosts of [{kind}] are {wanted}"),
+                "name a program for them with --gateway, or change `architecture` in the section",
+            ));
+        }
+    }
+    Ok(())
 }

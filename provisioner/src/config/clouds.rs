@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use cloud_core::Architecture;
+
 use super::page::Table;
 
 /// A site's hosts are numbered by one byte.
@@ -22,6 +24,8 @@ pub struct AwsSection {
     pub instance_type: Option<String>,
     /// The image, if not the adapter's default.
     pub image: Option<String>,
+    /// The processor of the hosts.
+    pub architecture: Architecture,
     /// Whether hosts get addresses that survive stopping them.
     pub elastic_ip: bool,
     /// Whether hosts are spot instances.
@@ -51,8 +55,12 @@ pub struct GcpSection {
     pub image_project: Option<String>,
     /// The image's family, if not the adapter's default.
     pub image_family: Option<String>,
+    /// The processor of the hosts.
+    pub architecture: Architecture,
     /// Whether hosts get addresses that survive stopping them.
     pub static_address: bool,
+    /// Whether hosts are spot instances.
+    pub spot: bool,
     /// The size of the boot disk in GiB.
     pub disk_gib: Option<u32>,
     /// Where the API is, if not where Google has it.
@@ -61,13 +69,14 @@ pub struct GcpSection {
 
 /// Reads `[aws]`.
 pub(super) fn aws(root: &Table<'_, '_>) -> Option<AwsSection> {
-    const KEYS: [&str; 10] = [
+    const KEYS: [&str; 11] = [
         "region",
         "hosts",
         "zone",
         "vpc",
         "instance_type",
         "image",
+        "architecture",
         "elastic_ip",
         "spot",
         "root_gib",
@@ -83,6 +92,7 @@ pub(super) fn aws(root: &Table<'_, '_>) -> Option<AwsSection> {
         vpc: text("vpc"),
         instance_type: text("instance_type"),
         image: text("image"),
+        architecture: architecture(&section),
         elastic_ip: section.flag("elastic_ip").unwrap_or_default(),
         spot: section.flag("spot").unwrap_or_default(),
         // The largest gp3 volume, EBS user guide; the image's size is the least.
@@ -94,7 +104,7 @@ pub(super) fn aws(root: &Table<'_, '_>) -> Option<AwsSection> {
 
 /// Reads `[gcp]`.
 pub(super) fn gcp(root: &Table<'_, '_>) -> Option<GcpSection> {
-    const KEYS: [&str; 11] = [
+    const KEYS: [&str; 13] = [
         "project",
         "region",
         "hosts",
@@ -103,7 +113,9 @@ pub(super) fn gcp(root: &Table<'_, '_>) -> Option<GcpSection> {
         "machine_type",
         "image_project",
         "image_family",
+        "architecture",
         "static_address",
+        "spot",
         "disk_gib",
         "endpoint",
     ];
@@ -119,12 +131,25 @@ pub(super) fn gcp(root: &Table<'_, '_>) -> Option<GcpSection> {
         machine_type: text("machine_type"),
         image_project: text("image_project"),
         image_family: text("image_family"),
+        architecture: architecture(&section),
+        spot: section.flag("spot").unwrap_or_default(),
         static_address: section.flag("static_address").unwrap_or_default(),
         // The largest persistent disk, Compute Engine documentation.
         disk_gib: section.number("disk_gib", 65_536),
         endpoint: url(&section, "endpoint"),
     };
     Some(read)
+}
+
+fn architecture(section: &Table<'_, '_>) -> Architecture {
+    let Some(text) = section.string("architecture") else { return Architecture::default() };
+    text.value.parse().unwrap_or_else(|_| {
+        section.mistake(
+            "architecture",
+            format!("`architecture` must be \"x86_64\" or \"arm64\", not {:?}", text.value),
+        );
+        Architecture::default()
+    })
 }
 
 fn url(section: &Table<'_, '_>, key: &str) -> Option<String> {

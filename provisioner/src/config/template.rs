@@ -18,6 +18,7 @@ network = "weave"   # networks of different names never merge
 # vpc = "vpc-0123456789abcdef0"   # [default: the region's default VPC, else one of its own]
 # instance_type = "t3.small"
 # image = "debian-12"             # or "ubuntu-24.04", or an id "ami-…" with cloud-init
+# architecture = "arm64"          # with an instance type such as "t4g.small" and a gateway built for it
 # elastic_ip = true               # addresses that survive stopping a host
 # spot = true                     # cheaper, and taken away at any time
 # root_gib = 8
@@ -31,7 +32,9 @@ network = "weave"   # networks of different names never merge
 # machine_type = "e2-small"
 # image_project = "ubuntu-os-cloud"
 # image_family = "ubuntu-2404-lts-amd64"
+# architecture = "arm64"          # with a machine type such as "t2a-standard-1" and an image for it
 # static_address = true
+# spot = true
 # disk_gib = 10
 
 # Machines that exist already and run systemd. Nothing is downloaded there.

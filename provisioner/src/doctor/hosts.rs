@@ -146,6 +146,19 @@ fn footing(evidence: &Evidence, host: &str, facts: &Facts, found: &mut impl FnMu
             "name a program for it: `weave-provision up --gateway PATH`",
         ));
     }
+    if let (Some(wanted), Some(own)) = (evidence.needs_glibc, machine.glibc)
+        && wanted > own
+    {
+        found(Finding::error(
+            Id::CLibrary,
+            host,
+            format!(
+                "its C library is glibc {}.{}, and the gateway's program wants {}.{}",
+                own.0, own.1, wanted.0, wanted.1
+            ),
+            "`cargo xtask dist` builds one that wants none; name it with `--gateway PATH`",
+        ));
+    }
     if machine.systemd == Some(false) {
         found(Finding::error(
             Id::NoSystemd,

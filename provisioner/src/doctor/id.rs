@@ -19,6 +19,8 @@ pub enum Id {
     UserDataShown,
     /// A host is for another architecture than the program.
     Architecture,
+    /// A host has an older C library than the program wants.
+    CLibrary,
     /// A host has no systemd.
     NoSystemd,
     /// A clock is off.
@@ -61,7 +63,7 @@ pub enum Id {
 
 impl Id {
     /// Every kind.
-    pub const ALL: [Id; 27] = [
+    pub const ALL: [Id; 28] = [
         Id::CloudSilent,
         Id::HostObstacle,
         Id::HostSilent,
@@ -70,6 +72,7 @@ impl Id {
         Id::SiteDrift,
         Id::UserDataShown,
         Id::Architecture,
+        Id::CLibrary,
         Id::NoSystemd,
         Id::ClockSkew,
         Id::KernelFeature,
@@ -102,6 +105,7 @@ impl Id {
             Id::SiteDrift => "site-drift",
             Id::UserDataShown => "user-data-shown",
             Id::Architecture => "architecture",
+            Id::CLibrary => "c-library",
             Id::NoSystemd => "no-systemd",
             Id::ClockSkew => "clock-skew",
             Id::KernelFeature => "kernel-feature",
@@ -129,6 +133,7 @@ impl Id {
         matches!(
             self,
             Id::Architecture
+                | Id::CLibrary
                 | Id::NoSystemd
                 | Id::ClockSkew
                 | Id::KernelFeature

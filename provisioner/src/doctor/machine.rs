@@ -9,6 +9,8 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use cloud_core::IpNet;
 
+use crate::footprint::{Glibc, glibc};
+
 /// More routes than a host in a cloud has; a router with a full table is read up to here.
 const MOST_ROUTES: usize = 256;
 /// Sixteen more sockets than can be in the gateway's way one by one.
@@ -21,6 +23,8 @@ const API_PORT: u16 = 6784;
 pub struct Machine {
     /// As `uname -m` says it.
     pub architecture: Option<String>,
+    /// Its GNU C library; `None` where it has another or did not tell.
+    pub glibc: Option<Glibc>,
     /// Whether systemd is its init.
     pub systemd: Option<bool>,
     /// Its IPv4 routes.
@@ -120,6 +124,7 @@ k() { [ -d "/sys/module/$1" ] && return; modprobe -n -q "$1" 2>/dev/null && retu
   e=$(LC_ALL=C unshare -n ip link add wv0 type "$@" 2>&1) && return
   case $e in *'nknown device type'*|*'ot supported'*) m lacks "$1";; esac; }
 m architecture "$(uname -m)"
+m $(getconf GNU_LIBC_VERSION 2>/dev/null)
 if [ -d /run/systemd/system ]; then m init systemd; else m init other; fi
 head -n 257 /proc/net/route 2>/dev/null | while read -r i d g f r u p n x; do
   mtu "$i" && m route "$i" "$d" "$g" "$f" "$n" "$t"; done
@@ -165,6 +170,7 @@ impl Machine {
         let fields: Vec<&str> = line.split_ascii_whitespace().take(8).collect();
         match *fields.as_slice() {
             ["architecture", name] => self.architecture = Some(word(name)?),
+            ["glibc", version] => self.glibc = Some(glibc(version)?),
             ["init", init] => self.systemd = Some(init == "systemd"),
             ["route", interface, to, through, flags, mask, mtu] => {
                 let route = route(interface, to, through, flags, mask)?;

@@ -366,4 +366,12 @@ fn a_program_tells_what_it_is_for() {
     assert_eq!(crate::footprint::architecture(&own), Some(std::env::consts::ARCH));
     assert_eq!(crate::footprint::architecture(b"#!/bin/sh\n"), None);
     assert_eq!(crate::footprint::architecture(b""), None);
+    let wants = crate::footprint::needs_glibc(&own);
+    let has = Command::new("getconf").arg("GNU_LIBC_VERSION").output().unwrap();
+    let has = String::from_utf8(has.stdout).unwrap();
+    let has = crate::footprint::glibc(has.trim().strip_prefix("glibc ").unwrap());
+    assert!(wants > Some((2, 0)) && wants <= has, "{wants:?} of {has:?}");
+    assert_eq!(crate::footprint::needs_glibc(&own[..own.len() / 2]), None);
+    assert_eq!(crate::footprint::glibc("2.36.1"), Some((2, 36)));
+    assert_eq!(crate::footprint::glibc("musl"), None);
 }

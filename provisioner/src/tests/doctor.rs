@@ -5,6 +5,7 @@ use std::net::IpAddr;
 
 use cloud_core::{Addresses, Drift, HostState, Observed, Obstacle, Phase};
 
+use super::golden;
 use crate::doctor::machine::{Feature, Folder, Machine, QUESTION};
 use crate::doctor::{Evidence, Finding, Id, Severity, Silent, examine, of_ground, render};
 use crate::fleet::{CloudKind, Fleet, Topology};
@@ -24,7 +25,7 @@ fn machine(lines: &str) -> Machine {
 /// A host in good order at 10.SITE.0.0/24.
 fn good(site: u8) -> Facts {
     let machine = machine(&format!(
-        "architecture x86_64\ninit systemd\nroute eth0 00000000 0100{site:02X}0A 0003 00000000 1500\n\
+        "architecture x86_64\nglibc 2.36\ninit systemd\nroute eth0 00000000 0100{site:02X}0A 0003 00000000 1500\n\
          route eth0 0000{site:02X}0A 00000000 0001 00FFFFFF 1500\nfree /usr/local 9000000\nfree /var/lib 9000000"
     ));
     let file = (Checksum::of(b""), 0o644);
@@ -88,6 +89,7 @@ fn healthy() -> Evidence {
         facts: fleet.hosts.iter().map(|host| (host.name.clone(), good(index(&host.site)))).collect(),
         saved: Some(saved),
         architecture: Some("x86_64"),
+        needs_glibc: Some((2, 34)),
         report: Some(Report {
             gateways: fleet.hosts.iter().map(|host| row(&host.name, &host.site, "active")).collect(),
             pairs: pairs.collect(),
@@ -170,7 +172,7 @@ fn impossible() -> Evidence {
     let facts = ground.host("onprem-2");
     (facts.active, facts.enabled, facts.files) = (false, false, BTreeMap::new());
     facts.machine = machine(
-        "architecture aarch64\ninit other\nlacks tun\nlacks bridge\nlacks veth\nlacks vxlan\n\
+        "architecture aarch64\nglibc 2.31\ninit other\nlacks tun\nlacks bridge\nlacks veth\nlacks vxlan\n\
          taken udp 00000000:1A7F 812 weaver\ntaken udp6 00000000000000000000000000000000:1A80 0\n\
          taken tcp 0100007F:1A80 77 nginx\nfree /usr/local 20480\nfree /var/lib 9000000\n\
          route tun0 0000640A 00000000 0001 0000FFFF 1300",
@@ -191,15 +193,11 @@ fn a_healthy_fleet_has_nothing() {
 
 #[test]
 fn findings_as_text_and_json() {
-    check(&ailing(), include_str!("golden/doctor.txt"), include_str!("golden/doctor.json.txt"));
-    check(&impossible(), include_str!("golden/doctor-pre.txt"), include_str!("golden/doctor-pre.json.txt"));
-}
-
-#[track_caller]
-fn check(evidence: &Evidence, text: &str, for_programs: &str) {
-    let findings = examine(evidence);
-    assert_eq!(render(&findings), text, "got:\n{}", render(&findings));
-    assert_eq!(json(&findings), for_programs, "got:\n{}", json(&findings));
+    for (name, evidence) in [("doctor", ailing()), ("doctor-pre", impossible())] {
+        let findings = examine(&evidence);
+        golden::check(name, &render(&findings));
+        golden::check(&format!("{name}.json"), &json(&findings));
+    }
 }
 
 #[test]
@@ -335,7 +333,7 @@ fn a_plan_is_refused_only_for_its_ground() {
         ground.filter(|finding| finding.severity == Severity::Error).map(|finding| finding.id).collect()
     };
     assert_eq!(errors(&ailing()), BTreeSet::from([Id::OverlayOverlaps]));
-    let all = [Id::Architecture, Id::NoSystemd, Id::KernelFeature, Id::PortTaken, Id::DiskFull];
+    let all = [Id::Architecture, Id::CLibrary, Id::NoSystemd, Id::KernelFeature, Id::PortTaken, Id::DiskFull];
     assert_eq!(errors(&impossible()), BTreeSet::from(all));
 }
 
