@@ -13,20 +13,20 @@
 
 mod emulator;
 mod ground;
+mod impostor;
 mod landlord;
-#[path = "../../cloud-adapters/cloud-aws/src/tests/emulator/proxy.rs"]
-#[allow(dead_code, reason = "the proxy of the adapter's own tests, which use more of it")]
-mod proxy;
+mod ledger;
 mod trouble;
 
 use std::sync::Arc;
 
 use anyhow::Context as _;
+use emulators::Proxy;
 use netlab::{Lab, Place};
 use serde_json::{Value, json};
 
 use self::emulator::Emulator;
-pub use self::ground::{FLEET, Ground};
+pub use self::ground::{FLEET, Ground, SECRET_ACCESS_KEY};
 use self::landlord::{Estate, Landlord};
 pub use self::trouble::{Api, Kind, Trouble};
 
@@ -46,7 +46,7 @@ const SITES: [(&str, u8, &str); 2] = [("aws", 1, "172.31.0.0/16"), ("gcp", 2, "1
 pub struct Clouds {
     // First of all: it asks the emulators.
     landlord: Landlord,
-    proxy: proxy::Proxy,
+    proxy: Proxy,
     ec2: Arc<Emulator>,
     compute: Arc<Emulator>,
 }
@@ -60,7 +60,7 @@ impl Clouds {
         let ec2 = Arc::new(Emulator::ec2(lab)?);
         let compute = Arc::new(Emulator::gce(lab)?);
         // Threads stand in the network of the thread that starts them, sockets in that of theirs.
-        let proxy = lab.within(&Place::Operator, || proxy::Proxy::start(ec2.address))?;
+        let proxy = lab.within(&Place::Operator, || Proxy::start(ec2.address))?;
         let estate = |site, emulator: &Arc<Emulator>| Estate { site, emulator: emulator.clone() };
         let landlord = Landlord::start(lab, vec![estate("aws", &ec2), estate("gcp", &compute)]);
         let clouds = Clouds { landlord, proxy, ec2, compute };

@@ -1,29 +1,16 @@
 //! A cloud's API on the operator's loopback: a program that prints its port, and how to talk to it from outside.
 
-use std::fs::File;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
+use emulators::compute::Addresses;
 use netlab::{Lab, Place};
 use serde_json::Value;
 
-use crate::process::{Background, run};
-
-/// The file below this folder.
-const SOURCE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/src/clouds");
-
-/// What the adapters' own tests install and run.
-const ADAPTERS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../cloud-adapters");
-
-/// The version of moto that the adapter was written against.
-const MOTO: &str = "moto[server,ec2]==5.2.5";
-
-/// Downloads and unpacks some forty packages.
-const INSTALL_LIMIT: Duration = Duration::from_secs(300);
+use crate::process::Background;
 
 /// The first call of EC2 takes seconds, on a busy machine many.
 const LIMIT: Duration = Duration::from_secs(60);
@@ -40,23 +27,16 @@ pub(crate) struct Emulator {
 impl Emulator {
     /// moto, which knows the images that the adapter looks for and accepts no others.
     pub(crate) fn ec2(lab: &Lab) -> anyhow::Result<Emulator> {
-        let python = environment()?.join("bin/python");
+        let python = emulators::ec2::python()?;
         let mut command = lab.command(&Place::Operator, &python.to_string_lossy())?;
-        command
-            .args(["-B", &format!("{SOURCE}/ec2.py")])
-            .env("AWS_EC2_METADATA_DISABLED", "true")
-            .env("MOTO_AMIS_PATH", format!("{ADAPTERS}/cloud-aws/src/tests/emulator/amis.json"))
-            .env("MOTO_ENABLE_AMI_VALIDATION", "1")
-            .env("MOTO_EC2_ENABLE_INSTANCE_TYPE_VALIDATION", "1");
+        emulators::ec2::prepare(&mut command);
         Emulator::start(lab, &mut command)
     }
 
     /// The emulator of Compute Engine.
     pub(crate) fn gce(lab: &Lab) -> anyhow::Result<Emulator> {
         let mut command = lab.command(&Place::Operator, "python3")?;
-        let theirs = format!("{ADAPTERS}/cloud-gcp/src/tests/emulator");
-        command.args(["-I", "-B", &format!("{SOURCE}/gce.py")]);
-        command.args([format!("{theirs}/compute.py"), format!("{theirs}/compute_v1.json")]);
+        emulators::compute::prepare(&mut command, Addresses::Routable);
         Emulator::start(lab, &mut command)
     }
 
@@ -104,26 +84,4 @@ pub(crate) fn ask(
     let (head, body) = answer.split_once("\r\n\r\n").context("no answer in HTTP")?;
     ensure!(head.split(' ').nth(1) == Some("200"), "{verb} {path}: {answer}");
     Ok(body.to_owned())
-}
-
-/// Where moto is installed: below the target folder, made by the first test that needs it, here or of the adapter.
-fn environment() -> anyhow::Result<PathBuf> {
-    let program = std::env::current_exe().context("cannot tell where this program lies")?;
-    // target/PROFILE/deps/PROGRAM
-    let target = program.ancestors().nth(3).context("this program lies outside of a target folder")?;
-    let folder = target.join("cloud-aws-emulator");
-    std::fs::create_dir_all(&folder)?;
-    let lock = File::create(folder.join("lock"))?;
-    lock.lock()?;
-    let (ready, venv) = (folder.join("ready"), folder.join("venv"));
-    if std::fs::read_to_string(&ready).is_ok_and(|package| package == MOTO) {
-        return Ok(venv);
-    }
-    let program = |path: &Path| Command::new(path);
-    run(program("python3".as_ref()).args(["-m", "venv", "--clear"]).arg(&venv), INSTALL_LIMIT)?
-        .expect_success()?;
-    run(program(&venv.join("bin/pip")).args(["install", "--quiet", MOTO]), INSTALL_LIMIT)?
-        .expect_success()?;
-    std::fs::write(ready, MOTO)?;
-    Ok(venv)
 }

@@ -1,4 +1,4 @@
-//! A fleet's whole ground: both clouds, two machines behind a jump host, and a `weave.toml` that describes them.
+//! A fleet's whole ground: both clouds, one or two machines behind a jump host, and a `weave.toml` that describes them.
 //!
 //! ```text
 //!   op ── internet ──┬── r-aws: instances      ┬── r-gcp: instances
@@ -9,6 +9,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::Command;
+use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
@@ -17,11 +18,15 @@ use netlab::{Config, HostConfig, Lab, OPERATOR, Place, Topology};
 
 use super::{COMPUTE_REGION, Clouds, EC2_REGION, PROJECT, Trouble};
 use crate::fleet::{PREFIX, end_orphans, program, state_name};
-use crate::process::{Run, run};
+use crate::journal::Journal;
+use crate::process::{Run, run, run_until};
 use crate::wait::wait_for;
 
 /// The mark of the fleet in both clouds.
 pub const FLEET: &str = "e2e";
+
+/// The secret half of the operator's key to EC2, of the form and length of real ones; it opens nothing.
+pub const SECRET_ACCESS_KEY: &str = "wEaVeTeStSeCrEt+NoDoOrOpEnS/0123456789ab";
 
 /// The site's number in the lab.
 const ONPREM: u8 = 3;
@@ -42,11 +47,24 @@ pub struct Ground {
     lab: Lab,
     folder: PathBuf,
     provisioner: PathBuf,
+    /// The machines that exist already.
+    machines: Vec<String>,
+    /// All that the provisioner said.
+    said: Mutex<Vec<u8>>,
 }
 
 impl Ground {
-    /// Makes the ground without any instance; `troubles` befall the calls of the clouds' APIs.
+    /// Makes the ground with two machines and without any instance; `troubles` befall the calls of the clouds' APIs.
     pub fn new(test: &str, troubles: &[Trouble]) -> anyhow::Result<Ground> {
+        Ground::with(test, 2, troubles)
+    }
+
+    /// The same with one machine, for what is done often.
+    pub fn small(test: &str, troubles: &[Trouble]) -> anyhow::Result<Ground> {
+        Ground::with(test, 1, troubles)
+    }
+
+    fn with(test: &str, machines: u8, troubles: &[Trouble]) -> anyhow::Result<Ground> {
         end_orphans()?;
         let name = format!("{PREFIX}{}-{test}", std::process::id());
         let folder = std::env::temp_dir().join(state_name(&name));
@@ -54,7 +72,9 @@ impl Ground {
         let provisioner = program("weave-provision")?;
         // The test program is the lab's keeper: see `intercept_main` there.
         let config = Config { name, topology: Topology::Partial, helper: None };
-        let mut ground = Ground { clouds: None, lab: Lab::ensure(&config)?, folder, provisioner };
+        let machines = (1..=machines).map(|index| format!("onprem-{index}")).collect();
+        let (lab, said) = (Lab::ensure(&config)?, Mutex::default());
+        let mut ground = Ground { clouds: None, lab, folder, provisioner, machines, said };
         ground.onprem()?;
         ground.clouds = Some(Clouds::open(&ground.lab, troubles)?);
         ground.describe()?;
@@ -76,8 +96,43 @@ impl Ground {
         self.folder.join(name)
     }
 
+    /// The state directory of the fleet.
+    pub fn state(&self) -> PathBuf {
+        self.path("state")
+    }
+
+    /// The fleet's journal, from its present end.
+    pub fn journal(&self) -> anyhow::Result<Journal> {
+        Journal::follow(self.state().join("journal.jsonl"))
+    }
+
+    /// Every byte that the provisioner has written to stdout and stderr.
+    pub fn said(&self) -> Vec<u8> {
+        self.said.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     /// Runs the provisioner where the operator stands, to its end.
     pub fn provision(&self, args: &[&str]) -> anyhow::Result<Run> {
+        self.note(run(&mut self.command(args)?, LIMIT))
+    }
+
+    /// Runs it until a moment, at which it is killed, or to its end, if that comes first.
+    pub fn provision_until(
+        &self,
+        args: &[&str],
+        moment: impl FnMut() -> anyhow::Result<bool>,
+    ) -> anyhow::Result<Run> {
+        self.note(run_until(&mut self.command(args)?, LIMIT, moment))
+    }
+
+    fn note(&self, ended: anyhow::Result<Run>) -> anyhow::Result<Run> {
+        let run = ended?;
+        let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
+        said.extend([run.stdout.as_bytes(), run.stderr.as_bytes()].concat());
+        Ok(run)
+    }
+
+    fn command(&self, args: &[&str]) -> anyhow::Result<Command> {
         let mut command = self.lab.command(&Place::Operator, &self.provisioner.to_string_lossy())?;
         command
             .arg("--file")
@@ -86,12 +141,12 @@ impl Ground {
             .env("HOME", &self.folder)
             // Credentials that open nothing, and no way to others.
             .env("AWS_ACCESS_KEY_ID", "test")
-            .env("AWS_SECRET_ACCESS_KEY", "test")
+            .env("AWS_SECRET_ACCESS_KEY", SECRET_ACCESS_KEY)
             .env("AWS_EC2_METADATA_DISABLED", "true");
         for other in ["AWS_PROFILE", "AWS_SESSION_TOKEN", "AWS_ENDPOINT_URL", "SSH_AUTH_SOCK"] {
             command.env_remove(other);
         }
-        run(&mut command, LIMIT)
+        Ok(command)
     }
 
     /// Runs a program on a host to its end, past SSH.
@@ -125,12 +180,20 @@ impl Ground {
         Ok((std::fs::read_to_string(path)?, public))
     }
 
+    /// The fingerprint of a key that was made here.
+    pub fn fingerprint(&self, name: &str) -> anyhow::Result<String> {
+        let mut keygen = Command::new("ssh-keygen");
+        keygen.arg("-lf").arg(self.path(&format!("{name}.pub")));
+        let said = run(&mut keygen, HOST_LIMIT)?.expect_success()?;
+        said.stdout.split(' ').nth(1).map(str::to_owned).context("no fingerprint")
+    }
+
     /// The machines that exist already, all with keys of their own.
     fn onprem(&self) -> anyhow::Result<()> {
         let (_, operator) = self.keygen("operator")?;
         self.lab.ensure_site("onprem", ONPREM)?;
-        for index in 1..=3 {
-            let name = format!("onprem-{index}");
+        let bastion = BASTION.to_owned();
+        for (name, index) in self.machines.iter().cloned().zip(1..).chain([(bastion, 3)]) {
             let host = HostConfig {
                 host_key_pem: self.keygen(&name)?.0,
                 name,
@@ -146,12 +209,6 @@ impl Ground {
 
     fn describe(&self) -> anyhow::Result<()> {
         let (clouds, status) = (self.clouds()?, self.lab.status()?);
-        let fingerprint = |host: &str| -> anyhow::Result<String> {
-            let mut keygen = Command::new("ssh-keygen");
-            keygen.arg("-lf").arg(self.path(&format!("{host}.pub")));
-            let said = run(&mut keygen, HOST_LIMIT)?.expect_success()?;
-            said.stdout.split(' ').nth(1).map(str::to_owned).context("no fingerprint")
-        };
         let host = |name: &str| status.hosts.get(name).with_context(|| format!("no host {name}"));
         let bastion = host(BASTION)?.ssh;
         let mut text = format!(
@@ -180,9 +237,9 @@ host_key = "{}"
             clouds.compute_endpoint(),
             bastion.ip(),
             bastion.port(),
-            fingerprint(BASTION)?,
+            self.fingerprint(BASTION)?,
         );
-        for name in ["onprem-1", "onprem-2"] {
+        for name in &self.machines {
             text += &format!(
                 r#"[[onprem.hosts]]
 name = "{name}"
@@ -193,7 +250,7 @@ jump = "bastion"
 site = "onprem"
 "#,
                 host(name)?.private,
-                fingerprint(name)?,
+                self.fingerprint(name)?,
             );
         }
         std::fs::write(self.path("weave.toml"), text)?;
@@ -226,6 +283,15 @@ site = "onprem"
         let remains = self.clouds()?.remains(FLEET)?;
         ensure!(remains.is_empty(), "the clouds still list {remains:#?}");
         self.wait_for_instances(&[], HOST_LIMIT)
+    }
+
+    /// Proves that a machine carries nothing of the product.
+    pub fn is_clean(&self, host: &str) -> anyhow::Result<()> {
+        let left = "ls -d /etc/weave /var/lib/weave /usr/local/bin/weave* /etc/systemd/system/weave* 2>/dev/null; \
+                    pgrep -a weave; true";
+        let said = self.run_on(host, &["sh", "-c", left])?.expect_success()?;
+        ensure!(said.stdout.is_empty(), "{said}");
+        Ok(())
     }
 }
 

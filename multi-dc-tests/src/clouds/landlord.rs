@@ -18,6 +18,7 @@ use netlab::{InstanceConfig, Lab, Phase, Place};
 use serde_json::Value;
 
 use super::emulator::Emulator;
+use super::impostor::HostKeys;
 use crate::wait::within;
 
 /// A real instance needs seconds from `running` to its first instruction; this much is nobody's bottleneck.
@@ -42,6 +43,7 @@ pub(crate) struct Landlord {
     stop: Option<Sender<()>>,
     worker: Option<JoinHandle<()>>,
     complaints: Arc<Mutex<Vec<String>>>,
+    host_keys: HostKeys,
 }
 
 impl Landlord {
@@ -49,7 +51,13 @@ impl Landlord {
     pub(crate) fn start(lab: &Lab, estates: Vec<Estate>) -> Landlord {
         let (stop, stopped) = mpsc::channel();
         let complaints = Arc::<Mutex<Vec<String>>>::default();
-        let mut books = Books { lab: lab.clone(), tenants: BTreeMap::new(), complaints: complaints.clone() };
+        let host_keys = HostKeys::default();
+        let mut books = Books {
+            lab: lab.clone(),
+            tenants: BTreeMap::new(),
+            complaints: complaints.clone(),
+            host_keys: host_keys.clone(),
+        };
         let work = move || {
             while stopped.recv_timeout(TICK) == Err(RecvTimeoutError::Timeout) {
                 for estate in &estates {
@@ -62,7 +70,12 @@ impl Landlord {
             }
             // Dropping the books waits for what is under way.
         };
-        Landlord { stop: Some(stop), worker: Some(thread::spawn(work)), complaints }
+        Landlord { stop: Some(stop), worker: Some(thread::spawn(work)), complaints, host_keys }
+    }
+
+    /// The keys that hosts show instead of those in their user-data.
+    pub(crate) fn host_keys(&self) -> &HostKeys {
+        &self.host_keys
     }
 
     /// What did not work so far.
@@ -134,6 +147,7 @@ struct Books {
     lab: Lab,
     tenants: BTreeMap<(&'static str, String), Tenant>,
     complaints: Arc<Mutex<Vec<String>>>,
+    host_keys: HostKeys,
 }
 
 impl Books {
@@ -181,6 +195,7 @@ impl Books {
         let taken = self.tenants.values().any(|tenant| tenant.config.name == machine.name);
         let name =
             if taken || machine.name.is_empty() { format!("{site}-{index}-twin") } else { machine.name };
+        let user_data = self.host_keys.replace_in(&name, machine.user_data);
         InstanceConfig {
             name,
             site: site.to_owned(),
@@ -188,7 +203,7 @@ impl Books {
             private: machine.private,
             public: machine.public,
             instance_id: machine.id,
-            user_data: machine.user_data,
+            user_data,
             labels: BTreeMap::new(),
         }
     }

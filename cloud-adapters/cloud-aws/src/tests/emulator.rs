@@ -6,14 +6,14 @@
 mod faults;
 mod hosts;
 mod lost;
-mod moto;
 mod networks;
-mod proxy;
 
 use std::collections::BTreeMap;
+use std::process::Command;
 use std::time::Duration;
 
 use cloud_core::{Cloud as _, Secret, Site, check_contract};
+use emulators::Proxy;
 use tokio::runtime::Runtime;
 
 use super::user_data::{PRIVATE, PUBLIC, spec};
@@ -22,15 +22,17 @@ use crate::config::{Access, AwsConfig, Tuning};
 
 /// One emulated account.
 struct Emulator {
-    proxy: proxy::Proxy,
+    proxy: Proxy,
     runtime: Runtime,
-    _moto: moto::Moto,
+    _moto: emulators::Emulator,
 }
 
 impl Emulator {
     fn start() -> Emulator {
-        let moto = moto::Moto::start();
-        let proxy = proxy::Proxy::start(moto.address);
+        let mut command = Command::new(emulators::ec2::python().unwrap());
+        emulators::ec2::prepare(&mut command);
+        let moto = emulators::Emulator::start(&mut command).unwrap();
+        let proxy = Proxy::start(moto.address);
         let emulator = Emulator { proxy, runtime: Runtime::new().unwrap(), _moto: moto };
         // The first call makes moto load its model of EC2, which takes seconds.
         emulator.cloud().observe().unwrap();

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use cloud_core::{Cloud as _, ProviderError};
 
-use super::proxy::Fault;
 use super::{Emulator, site, spec, tuning};
 use crate::config::Tuning;
+use emulators::Fault;
 
 /// A site that stands, and whose next `action` fails for ever.
 fn failing(action: &'static str, fault: Fault) -> (Emulator, ProviderError) {

@@ -5,11 +5,11 @@ use std::net::{IpAddr, TcpListener};
 
 use cloud_core::{Architecture, Cloud as _, Phase, ProviderError};
 
-use super::proxy::Fault;
 use super::{Emulator, site, spec, tuning};
 use crate::Image;
 use crate::cloud_init::{base64, user_data};
 use crate::config::AwsConfig;
+use emulators::Fault;
 
 #[test]
 fn a_host_is_run_as_it_should_be() {

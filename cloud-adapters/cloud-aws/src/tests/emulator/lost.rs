@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 
 use cloud_core::{Cloud as _, HostSpec, Secret};
 
-use super::proxy::Fault;
 use super::{Emulator, site, spec, tuning};
 use crate::config::AwsConfig;
+use emulators::Fault;
 
 #[test]
 fn of_a_run_makes_no_second_host() {

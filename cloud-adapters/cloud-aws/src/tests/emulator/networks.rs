@@ -3,11 +3,11 @@
 use cloud_core::{Cloud as _, ProviderError, Secret};
 use tokio::runtime::Runtime;
 
-use super::proxy::Fault;
 use super::{Emulator, site, spec, tuning};
 use crate::Aws;
 use crate::config::{Access, AwsConfig, Tuning};
 use crate::plan::{Rule, Tags};
+use emulators::Fault;
 
 #[test]
 fn a_second_time_changes_nothing() {

@@ -1,34 +1,25 @@
 //! The emulator's process: started for one test, ended with it.
 
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::net::{Ipv4Addr, SocketAddr, TcpStream};
-use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::io::{Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream};
+use std::process::Command;
 use std::time::{Duration, Instant};
 
+use emulators::compute::Addresses;
 use serde_json::{Value, json};
 
 /// A running emulator; it ends with this value.
 pub(super) struct Server {
-    child: Child,
+    _emulator: emulators::Emulator,
     pub(super) address: SocketAddr,
 }
 
 impl Server {
     pub(super) fn start() -> Server {
-        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/tests/emulator");
-        let mut child = Command::new("python3")
-            .args(["-I", "-B"])
-            .args([folder.join("compute.py"), folder.join("compute_v1.json")])
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        let mut line = String::new();
-        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        let port: u16 = line.trim().parse().expect("the emulator ended before it listened");
-        Server { child, address: (Ipv4Addr::LOCALHOST, port).into() }
+        let mut command = Command::new("python3");
+        emulators::compute::prepare(&mut command, Addresses::Loopback);
+        let emulator = emulators::Emulator::start(&mut command).unwrap();
+        Server { address: emulator.address, _emulator: emulator }
     }
 
     /// Lets calls of a method fail: so many, after so many good ones.
@@ -84,12 +75,5 @@ impl Server {
         let mut answer = String::new();
         stream.read_to_string(&mut answer).unwrap();
         answer.split_once("\r\n\r\n").unwrap().1.to_owned()
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }

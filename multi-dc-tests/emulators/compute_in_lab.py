@@ -1,4 +1,4 @@
-"""The emulator of Compute Engine that the adapter is tested with, in a lab: gce.py COMPUTE.PY DISCOVERY_DOCUMENT.
+"""compute.py in a lab: compute_in_lab.py COMPUTE.PY DISCOVERY_DOCUMENT.
 
 It listens on 127.0.0.1 and prints its port. Public addresses are not in 127/8 but in 34/8, which a lab can route.
 

@@ -9,11 +9,11 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 /// The parameters of one call, by name.
-pub(super) type Call = BTreeMap<String, String>;
+pub type Call = BTreeMap<String, String>;
 
 /// What happens to a call.
 #[derive(Debug, Clone)]
-pub(super) enum Fault {
+pub enum Fault {
     /// EC2's error of this code and HTTP status.
     Error(u16, &'static str),
     /// This status and body.
@@ -37,13 +37,16 @@ struct State {
 }
 
 /// A listening proxy.
-pub(super) struct Proxy {
-    pub(super) address: SocketAddr,
+#[derive(Debug)]
+pub struct Proxy {
+    /// Where it listens.
+    pub address: SocketAddr,
     state: Arc<Mutex<State>>,
 }
 
 impl Proxy {
-    pub(super) fn start(upstream: SocketAddr) -> Proxy {
+    /// Stands before an emulator of EC2.
+    pub fn start(upstream: SocketAddr) -> Proxy {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let proxy = Proxy { address: listener.local_addr().unwrap(), state: Arc::default() };
         let state = proxy.state.clone();
@@ -57,27 +60,27 @@ impl Proxy {
     }
 
     /// Hits the next `times` calls of `action`.
-    pub(super) fn fail(&self, action: &'static str, times: usize, fault: Fault) {
+    pub fn fail(&self, action: &'static str, times: usize, fault: Fault) {
         self.fail_after(action, 0, times, fault);
     }
 
     /// Lets `pass` calls of `action` pass and hits `times` further ones.
-    pub(super) fn fail_after(&self, action: &'static str, pass: usize, times: usize, fault: Fault) {
+    pub fn fail_after(&self, action: &'static str, pass: usize, times: usize, fault: Fault) {
         self.state.lock().unwrap().faults.push((action, pass, times, fault));
     }
 
     /// Ends all faults.
-    pub(super) fn heal(&self) {
+    pub fn heal(&self) {
         self.state.lock().unwrap().faults.clear();
     }
 
     /// The calls of `action` so far, hit ones included.
-    pub(super) fn calls(&self, action: &str) -> Vec<Call> {
+    pub fn calls(&self, action: &str) -> Vec<Call> {
         self.all().into_iter().filter(|call| call["Action"] == action).collect()
     }
 
     /// All calls so far.
-    pub(super) fn all(&self) -> Vec<Call> {
+    pub fn all(&self) -> Vec<Call> {
         self.state.lock().unwrap().calls.clone()
     }
 }
