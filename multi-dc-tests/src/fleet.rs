@@ -219,8 +219,17 @@ pub fn ordered_pairs<T: PartialEq>(all: &[T]) -> impl Iterator<Item = (&T, &T)> 
     all.iter().flat_map(move |a| all.iter().filter(move |b| *b != a).map(move |b| (a, b)))
 }
 
-/// A program of the workspace, beside this one or in the folder above, where cargo puts tests one folder deeper.
+/// Names the folder of the programs to test: those of a build for release, or copies that no other build replaces.
+const PROGRAMS: &str = "WEAVE_TEST_PROGRAMS";
+
+/// A program of the workspace: in the folder that the environment names, else beside this one or in the folder above,
+/// where cargo puts tests one folder deeper.
 pub(crate) fn program(name: &str) -> anyhow::Result<PathBuf> {
+    if let Some(folder) = std::env::var_os(PROGRAMS) {
+        let path = PathBuf::from(folder).join(name);
+        ensure!(path.is_file(), "there is no {}, where {PROGRAMS} says", path.display());
+        return Ok(path);
+    }
     let own = std::env::current_exe().context("cannot tell where this program lies")?;
     let found = own.ancestors().skip(1).take(2).map(|folder| folder.join(name)).find(|path| path.is_file());
     match found {

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, bail};
 
-use crate::wait::wait_for;
+use crate::wait::{CLOSE_TICK, TICK, wait_for, wait_with};
 
 /// What a program did.
 #[derive(Debug)]
@@ -55,13 +55,37 @@ impl fmt::Display for Run {
 
 /// Runs a program to its end; kills it at the limit.
 pub fn run(command: &mut Command, limit: Duration) -> anyhow::Result<Run> {
+    drive(command, limit, TICK, || Ok(false))
+}
+
+/// Runs a program until a moment, at which it is killed, or to its end, if that comes first.
+pub fn run_until(
+    command: &mut Command,
+    limit: Duration,
+    moment: impl FnMut() -> anyhow::Result<bool>,
+) -> anyhow::Result<Run> {
+    drive(command, limit, CLOSE_TICK, moment)
+}
+
+fn drive(
+    command: &mut Command,
+    limit: Duration,
+    tick: Duration,
+    mut moment: impl FnMut() -> anyhow::Result<bool>,
+) -> anyhow::Result<Run> {
     let line = line(command);
     let begun = Instant::now();
     let spawned = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
     let mut child = Killed(spawned.with_context(|| format!("while starting `{line}`"))?);
     let stdout = collect(child.0.stdout.take());
     let stderr = collect(child.0.stderr.take());
-    let ended = wait_for(&line, limit, || Ok(child.0.try_wait()?));
+    let ended = wait_with(tick, &line, limit, || {
+        if moment()? {
+            child.0.kill()?;
+            return Ok(Some(child.0.wait()?));
+        }
+        Ok(child.0.try_wait()?)
+    });
     drop(child);
     let took = begun.elapsed();
     let text = |reader: JoinHandle<Vec<u8>>| {

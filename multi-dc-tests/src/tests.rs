@@ -1,3 +1,4 @@
-//! Tests of what reads the outputs of programs.
+//! Tests of what reads and searches the outputs of programs.
 
 mod readers;
+mod searches;

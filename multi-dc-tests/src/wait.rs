@@ -6,11 +6,24 @@ use std::time::{Duration, Instant};
 use anyhow::bail;
 
 /// Rare enough to leave the machine to what is waited for, often enough to measure tenths of seconds.
-const TICK: Duration = Duration::from_millis(20);
+pub(crate) const TICK: Duration = Duration::from_millis(20);
+
+/// To be there before anything else happens.
+pub(crate) const CLOSE_TICK: Duration = Duration::from_millis(1);
 
 /// Asks until the answer is there and returns it; fails at the limit with what was waited for. An error of the question
 /// ends the wait.
 pub fn wait_for<T>(
+    what: &str,
+    limit: Duration,
+    ask: impl FnMut() -> anyhow::Result<Option<T>>,
+) -> anyhow::Result<T> {
+    wait_with(TICK, what, limit, ask)
+}
+
+/// The same, as often as the tick says.
+pub(crate) fn wait_with<T>(
+    tick: Duration,
     what: &str,
     limit: Duration,
     mut ask: impl FnMut() -> anyhow::Result<Option<T>>,
@@ -23,7 +36,7 @@ pub fn wait_for<T>(
         if begun.elapsed() >= limit {
             bail!("waited in vain for {limit:?}: {what}");
         }
-        thread::sleep(TICK);
+        thread::sleep(tick);
     }
 }
 

@@ -13,16 +13,13 @@ use crate::secrets::from_base64;
 const READING: [&str; 5] = ["get", "list", "aggregatedList", "getFromFamily", "wait"];
 
 impl Clouds {
-    /// How many instances were ever made for each host of any fleet, those included that are gone.
-    pub fn births(&self) -> anyhow::Result<BTreeMap<String, usize>> {
+    /// How many instances were ever made for each of these hosts, those included that are gone.
+    pub fn births(&self, hosts: &[&str]) -> anyhow::Result<BTreeMap<String, usize>> {
         let mut births = BTreeMap::new();
-        let ours = "&Filter.1.Name=tag-key&Filter.1.Value.1=weave-host";
-        let answer = self.ec2("DescribeInstances", ours)?;
-        for instance in answer.split("<instanceId>").skip(1) {
-            let host = instance.split("<key>weave-host</key>").nth(1).and_then(|rest| {
-                rest.split_once("<value>").and_then(|(_, rest)| rest.split_once('<')).map(|(host, _)| host)
-            });
-            *births.entry(host.context("an instance of no host")?.to_owned()).or_default() += 1;
+        for host in hosts {
+            let only = format!("&Filter.1.Name=tag%3Aweave-host&Filter.1.Value.1={host}");
+            births
+                .insert((*host).to_owned(), ids(&self.ec2("DescribeInstances", &only)?, "instanceId").len());
         }
         // One request id makes one instance, however often it is heard.
         let mut requests = BTreeSet::new();
@@ -56,6 +53,12 @@ impl Clouds {
         self.proxy.calls(action).into_iter().filter_map(|mut call| call.remove(parameter)).collect()
     }
 
+    /// What each call of a method of Compute Engine said of one parameter in its path.
+    pub fn compute_asked(&self, method: &str, parameter: &str) -> anyhow::Result<Vec<String>> {
+        let calls = self.compute_ledger()?.into_iter().filter(|call| call["method"] == method);
+        Ok(calls.filter_map(|call| call["at"][parameter].as_str().map(str::to_owned)).collect())
+    }
+
     /// Ends an instance of Compute Engine at the console and the power of its host at once.
     pub fn kill_compute(&self, lab: &Lab, host: &str) -> anyhow::Result<()> {
         lab.destroy_host(host)?;
@@ -71,7 +74,8 @@ impl Clouds {
         let ec2 = ec2.filter(|action| !action.starts_with("Describe"));
         let compute = self.compute_ledger()?.into_iter();
         let compute = compute.filter_map(|call| call["method"].as_str().map(str::to_owned));
-        let compute = compute.filter(|method| !READING.iter().any(|verb| method.ends_with(&format!(".{verb}"))));
+        let compute =
+            compute.filter(|method| !READING.iter().any(|verb| method.ends_with(&format!(".{verb}"))));
         let mut counts = BTreeMap::<String, usize>::new();
         let numbered = |call: String| {
             let count = counts.entry(call.clone()).or_default();
@@ -90,14 +94,12 @@ impl Clouds {
             }
         };
         let alone = [
-            ("volumes", "DescribeVolumes", "<volumeId>"),
-            ("addresses", "DescribeAddresses", "<allocationId>"),
-            ("interfaces", "DescribeNetworkInterfaces", "<networkInterfaceId>"),
+            ("volumes", "DescribeVolumes", "volumeId"),
+            ("addresses", "DescribeAddresses", "allocationId"),
+            ("interfaces", "DescribeNetworkInterfaces", "networkInterfaceId"),
         ];
-        for (kind, action, opening) in alone {
-            let answer = self.ec2(action, "")?;
-            let ids = answer.split(opening).skip(1).filter_map(|rest| rest.split('<').next());
-            add(format!("ec2 {kind}"), ids.collect::<BTreeSet<_>>().len());
+        for (kind, action, id) in alone {
+            add(format!("ec2 {kind}"), ids(&self.ec2(action, "")?, id).len());
         }
         for thing in self.remains(fleet)? {
             match thing.split_once(' ') {
@@ -116,4 +118,10 @@ impl Clouds {
         let calls = self.compute.ask_json("GET", "/_calls", "")?;
         Ok(calls.as_array().context("no list of calls")?.clone())
     }
+}
+
+/// The different texts between the tags of this name.
+fn ids<'a>(answer: &'a str, tag: &str) -> BTreeSet<&'a str> {
+    let opening = format!("<{tag}>");
+    answer.split(opening.as_str()).skip(1).filter_map(|rest| rest.split('<').next()).collect()
 }

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, ensure};
-use multi_dc_tests::clouds::{Api, Clouds, FLEET, Ground, Kind, PROJECT, Trouble};
-use multi_dc_tests::{Run, ordered_pairs, within};
+use multi_dc_tests::clouds::{Api, Clouds, FLEET, Ground, Kind, PROJECT, SECRET_ACCESS_KEY, Trouble};
+use multi_dc_tests::{Run, Secrets, base64, ordered_pairs, within};
 use netlab::{HostStatus, Phase};
 use serde_json::json;
 
@@ -22,7 +22,7 @@ const HOSTS: [&str; 4] = ["aws-1", "gcp-1", "onprem-1", "onprem-2"];
 fn up_makes_hosts_of_user_data_and_down_leaves_nothing_in_the_clouds() -> anyhow::Result<()> {
     let ground = Ground::new("clouds", &[])?;
     ground.explain(|ground| {
-        let up = &["up", "--yes", "--clouds", "aws,gcp,onprem"];
+        let up = &["up", "--yes", "-vv", "--clouds", "aws,gcp,onprem"];
         let said = ground.provision(up)?.expect_success()?;
         eprintln!("up: {:?}", said.took);
         ensure!(said.stdout.contains("verified: all 12 pairs"), "{said}");
@@ -32,15 +32,20 @@ fn up_makes_hosts_of_user_data_and_down_leaves_nothing_in_the_clouds() -> anyhow
         eprintln!("up again: {:?}", again.took);
         ensure!(again.stdout.lines().any(|line| line == "plan: 0 to change"), "{again}");
         pings_everywhere(ground)?;
+        let secrets = secrets(ground)?;
+        ground.provision(&["plan", "--json"])?.expect_success()?;
+        ground.provision(&["status", "--json"])?.expect_success()?;
+        let journal = std::fs::read(ground.state().join("journal.jsonl"))?;
 
-        let down = ground.provision(&["down", "--yes"])?.expect_success()?;
+        let down = ground.provision(&["down", "--yes", "-vv"])?.expect_success()?;
         eprintln!("down: {:?}", down.took);
+        let said = [ground.said(), journal].concat();
+        ensure!(String::from_utf8_lossy(&said).contains("DEBUG"), "nothing was logged");
+        secrets.check(&said)?;
+        eprintln!("no secret of {} forms in {} bytes", secrets.count(), said.len());
         ground.is_empty()?;
         for host in ["onprem-1", "onprem-2"] {
-            let left =
-                "ls -d /etc/weave /var/lib/weave /usr/local/bin/weave* 2>/dev/null; pgrep -a weave; true";
-            let said = ground.run_on(host, &["sh", "-c", left])?.expect_success()?;
-            ensure!(said.stdout.is_empty(), "{said}");
+            ground.is_clean(host)?;
         }
         ensure!(ground.clouds()?.complaints().is_empty(), "{:?}", ground.clouds()?.complaints());
         Ok(())
@@ -102,6 +107,26 @@ fn an_instance_that_was_stopped_comes_back_elsewhere() -> anyhow::Result<()> {
         ground.provision(&["down", "--yes"])?.expect_success()?;
         ground.is_empty()
     })
+}
+
+/// What nobody may say: the keys in the state directory, what each gateway has of them, the user-data that brought
+/// them, and the operator's own key to EC2.
+fn secrets(ground: &Ground) -> anyhow::Result<Secrets> {
+    let mut secrets = Secrets::of_state(&ground.state())?;
+    for host in HOSTS {
+        let identity = ground.run_on(host, &["cat", "/etc/weave/identity.pem"])?.expect_success()?;
+        secrets.add_pem(&format!("the identity of {host}"), &identity.stdout);
+    }
+    let texts = ground.clouds()?.user_data()?;
+    ensure!(texts.len() == 2, "{} instances were asked for", texts.len());
+    for text in texts {
+        ensure!(text.contains("OPENSSH PRIVATE KEY"), "no key came in the user-data");
+        secrets.add("user-data", text.as_bytes());
+    }
+    secrets.add("the secret access key", SECRET_ACCESS_KEY.as_bytes());
+    // The network's, the operator's, two of each host, the pre-shared one: each as it is, in hex, in a list, in base64.
+    ensure!(secrets.count() >= (1 + 1 + 2 + 2 * 2 + 2 + 1) * 4, "{secrets:?}");
+    Ok(secrets)
 }
 
 fn host(ground: &Ground, name: &str) -> anyhow::Result<HostStatus> {
@@ -204,16 +229,4 @@ fn launch(clouds: &Clouds, host: &str, user_data: &str) -> anyhow::Result<String
 
 fn between<'a>(text: &'a str, before: &str, after: &str) -> Option<&'a str> {
     text.split_once(before)?.1.split_once(after).map(|(found, _)| found)
-}
-
-/// RFC 4648 §4, with padding.
-fn base64(bytes: &[u8]) -> String {
-    const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let group = |group: &[u8]| {
-        let bits =
-            (0..3).fold(0, |bits, at| bits << 8 | u32::from(group.get(at).copied().unwrap_or_default()));
-        let letter = |at: usize| char::from(LETTERS[(bits >> (18 - 6 * at) & 63) as usize]);
-        (0..4).map(|at| if at <= group.len() { letter(at) } else { '=' }).collect::<String>()
-    };
-    bytes.chunks(3).map(group).collect()
 }
