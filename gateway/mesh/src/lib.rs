@@ -43,7 +43,7 @@ pub use codec::MAX_MESSAGE;
 pub use config::{Config, DialId, LinkUp, Remembered};
 pub use events::{CloseReason, Command, Connection, ConnectionState, Event};
 pub use graph::{Edge, Graph};
-pub use mesh::Mesh;
+pub use mesh::{Mesh, NotDead};
 pub use record::{Record, SignedRecord};
 pub use records::Records;
 pub use refused::{Counters, Refused};

@@ -1,5 +1,6 @@
 //! The machine: joins links, records, routes and the wish for more links.
 
+mod dead;
 mod refresh;
 
 use std::collections::VecDeque;
@@ -22,6 +23,8 @@ use crate::picture::Picture;
 use crate::records::Records;
 use crate::refused::{Counters, Refused};
 use crate::short_ids::ShortIds;
+
+pub use dead::NotDead;
 
 /// One peer's view of its network, and what it does about it.
 ///

@@ -1,6 +1,7 @@
 //! What must hold on every graph, whatever links come and go.
 
 mod connector;
+mod deaths;
 mod flood;
 mod hostile;
 mod links;

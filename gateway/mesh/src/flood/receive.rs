@@ -66,10 +66,13 @@ impl Flood {
                 state.outbox.certified.insert(peer);
                 self.news.insert(peer, Some(link));
             }
-            Ok(News::Same) => state.outbox.settle(peer),
+            // Where the peer was removed, the certificate alone is of no use.
+            Ok(News::Same) => {
+                state.outbox.settle(peer);
+                self.drop_unproven(peer);
+            }
             Ok(News::Older) => {
                 state.outbox.records.insert(peer);
-                // Where the peer was removed, the certificate alone is of no use.
                 self.drop_unproven(peer);
             }
             Err(bad) => {

@@ -224,7 +224,7 @@ impl Mesh {
         true
     }
 
-    fn forget(&mut self, peer: PeerName, now: Instant) {
+    pub(super) fn forget(&mut self, peer: PeerName, now: Instant) {
         self.flood.bury(peer, now + REFUSED_FOR);
         self.expiry.forget(peer);
     }
