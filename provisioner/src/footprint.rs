@@ -6,7 +6,7 @@ use object::elf::FileHeader64;
 use object::read::elf::FileHeader as _;
 
 use crate::config::Config;
-use crate::install::{APPLIED, CONFIG, GATEWAY, IDENTITY, LINK_TARGET, UNIT, WEAVE};
+use crate::install::{APPLIED, CONFIG, GATEWAY, IDENTITY, LINK_TARGET, SCRIPT, TRACES, UNIT, WEAVE};
 use crate::rotate::STAGED;
 use crate::upgrade::OLD_GATEWAY;
 
@@ -74,10 +74,12 @@ pub fn footprint() -> Footprint {
     Footprint {
         service: "weave-gateway",
         unit: UNIT,
+        script: SCRIPT,
         program: GATEWAY,
         link: (WEAVE, LINK_TARGET),
         folder: "/etc/weave",
         files: vec![IDENTITY, STAGED, CONFIG, APPLIED, OLD_GATEWAY],
+        traces: TRACES.to_vec(),
         interfaces: vec!["weave", "vethwe-tap"],
     }
 }

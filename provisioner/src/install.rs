@@ -2,6 +2,9 @@
 //!
 //! Nothing here connects to anything. Secret contents travel on standard input, never in a command.
 
+pub mod log;
+pub mod service;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::IpAddr;
@@ -15,6 +18,8 @@ use crate::doctor::machine::{self, Machine};
 use crate::fleet::GATEWAY_PORT;
 use crate::ssh::quote;
 
+pub use service::{Init, SCRIPT, TRACES, UNIT, Verb, fit, on_any, service_file, service_path};
+
 /// The gateway's program on the host.
 pub const GATEWAY: &str = "/usr/local/bin/weave-gateway";
 /// The command people type.
@@ -23,34 +28,9 @@ pub const WEAVE: &str = "/usr/local/bin/weave";
 pub const IDENTITY: &str = "/etc/weave/identity.pem";
 /// The gateway's configuration.
 pub const CONFIG: &str = "/etc/weave/gateway.toml";
-/// The service.
-pub const UNIT: &str = "/etc/systemd/system/weave-gateway.service";
 /// The checksum of everything that was in place when the service was last (re)started by the provisioner. Without it
 /// a crash between writing a file and restarting would leave the old settings running unnoticed.
 pub const APPLIED: &str = "/etc/weave/applied";
-
-/// Restarts at once and for ever: a gateway that is down cuts its host off. `KillMode=mixed` lets the daemon say
-/// goodbye to its peers before its workers go.
-const UNIT_TEXT: &str = "\
-[Unit]
-Description=Weave gateway
-After=network-online.target
-Wants=network-online.target
-StartLimitIntervalSec=0
-
-[Service]
-Type=notify
-NotifyAccess=main
-ExecStart=/usr/local/bin/weave-gateway daemon --config /etc/weave/gateway.toml
-ExecReload=/bin/kill -HUP $MAINPID
-Restart=always
-RestartSec=200ms
-KillMode=mixed
-TimeoutStopSec=10
-
-[Install]
-WantedBy=multi-user.target
-";
 
 /// SHA-256 in lower-case hex.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -183,7 +163,8 @@ fn endpoint(address: IpAddr) -> String {
     std::net::SocketAddr::new(address, GATEWAY_PORT).to_string()
 }
 
-/// The files of a host, in the order in which they are put there.
+/// The files of a host, in the order in which they are put there. The service is that for systemd; [`fit`] exchanges it
+/// once the host has said what its init is.
 pub fn wanted_files(
     gateway: &Content,
     identity: Option<&Secret>,
@@ -195,7 +176,7 @@ pub fn wanted_files(
         WantedFile { path: GATEWAY, mode: 0o755, content: Some(gateway.clone()) },
         WantedFile { path: IDENTITY, mode: 0o600, content: identity },
         WantedFile { path: CONFIG, mode: 0o600, content: config },
-        WantedFile { path: UNIT, mode: 0o644, content: Some(Content::new(UNIT_TEXT.as_bytes())) },
+        service_file(Init::Systemd),
     ]
 }
 
@@ -207,11 +188,32 @@ pub fn generation(files: &[WantedFile]) -> Option<Checksum> {
     Some(Checksum::of(text.as_bytes()))
 }
 
+/// The checksum of what in an identity a gateway can only be started with: all but its certificates, which can be renewed
+/// while it runs. The keys are random and too long to be guessed from it.
+pub fn keys_of(identity: &[u8]) -> Checksum {
+    let mut keys = Vec::new();
+    let mut inside = false;
+    for line in identity.split_inclusive(|byte| *byte == b'\n') {
+        let text = String::from_utf8_lossy(line);
+        let begins = !inside && text.contains(CERTIFICATE_BEGINS);
+        if !inside && !begins {
+            keys.extend_from_slice(line);
+        }
+        inside = begins || (inside && !text.contains(CERTIFICATE_ENDS));
+    }
+    Checksum::of(&keys)
+}
+
+const CERTIFICATE_BEGINS: &str = "-BEGIN CERTIFICATE-";
+const CERTIFICATE_ENDS: &str = "-END CERTIFICATE-";
+
 /// What a host says about itself.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Facts {
     /// Checksum and permission bits of the files that are there.
     pub files: BTreeMap<String, (Checksum, u32)>,
+    /// What [`keys_of`] says of the identity that is there.
+    pub keys: Option<Checksum>,
     /// Where the `weave` link points.
     pub link: Option<String>,
     /// Whether the service runs.
@@ -226,25 +228,33 @@ pub struct Facts {
     pub machine: Machine,
 }
 
+impl Facts {
+    /// What starts the gateway there; systemd where the host did not tell.
+    pub fn init(&self) -> Init {
+        self.machine.init.unwrap_or(Init::Systemd)
+    }
+}
+
 /// A host answered the question about its state with something else.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("cannot read the host's answer: {0}")]
 pub struct BadFacts(String);
 
-/// The one command that asks a host for its [`Facts`]. It runs on hosts without systemd too, and says so.
+/// The one command that asks a host for its [`Facts`]. It runs whatever their init is, and says so.
 pub fn facts_command() -> String {
-    let files = [GATEWAY, IDENTITY, CONFIG, UNIT].map(quote::text).join(" ");
+    let files = [GATEWAY, IDENTITY, CONFIG, UNIT, SCRIPT].map(quote::text).join(" ");
     format!(
         "for f in {files}; do if [ -f \"$f\" ] && [ ! -L \"$f\" ]; then \
          echo \"file $(sha256sum <\"$f\" | cut -c1-64) $(stat -c %a \"$f\") $f\"; fi; done; \
+         echo \"keys $(sed '/{CERTIFICATE_BEGINS}/,/{CERTIFICATE_ENDS}/d' {identity} 2>/dev/null | sha256sum | cut -c1-64)\"; \
          echo \"link $(readlink {weave})\"; \
-         a=; b=; n=0; for l in $(systemctl show -p ActiveState -p UnitFileState -p NRestarts weave-gateway 2>/dev/null); \
-         do case $l in ActiveState=*) a=${{l#*=}};; UnitFileState=*) b=${{l#*=}};; NRestarts=*) n=${{l#*=}};; esac; done; \
-         echo \"active $a\"; echo \"enabled $b\"; echo \"machine: restarts $n\"; \
+         {service}\
          echo \"applied $(cat {applied} 2>/dev/null)\"; \
          echo \"clock $(date +%s)\";{machine}echo end",
+        identity = quote::text(IDENTITY),
         weave = quote::text(WEAVE),
         applied = quote::text(APPLIED),
+        service = service::question(),
         machine = machine::QUESTION,
     )
 }
@@ -267,6 +277,7 @@ pub fn parse_facts(answer: &str) -> Result<Facts, BadFacts> {
                 let mode = u32::from_str_radix(mode, 8).map_err(|_| bad())?;
                 facts.files.insert(path.to_owned(), (sum, mode));
             }
+            "keys" => facts.keys = Checksum::parse(rest),
             "link" => facts.link = (!rest.is_empty()).then(|| rest.to_owned()),
             "active" => facts.active = rest == "active",
             "enabled" => facts.enabled = rest == "enabled",
@@ -287,7 +298,7 @@ pub fn put_command(file: &WantedFile, sum: &Checksum) -> String {
     let part = quote::text(&format!("{}.part", file.path));
     format!(
         "set -e; umask 077; mkdir -p -m 755 \"$(dirname {path})\"; cat >{part}; \
-         echo {line} | sha256sum -c --status || {{ echo 'the file arrived damaged' >&2; exit 1; }}; \
+         echo {line} | sha256sum -c >/dev/null 2>&1 || {{ echo 'the file arrived damaged' >&2; exit 1; }}; \
          chmod {mode:o} {part}; sync {part}; mv -f {part} {path}",
         line = quote::text(&format!("{}  {}.part", sum.as_str(), file.path)),
         mode = file.mode,
@@ -305,13 +316,12 @@ pub const LINK_TARGET: &str = "weave-gateway";
 /// Enables the service and (re)starts it from what is there, waits until it says that it is ready, and notes the
 /// generation. Without `restart` a service that runs is left alone.
 pub fn service_command(restart: bool, generation: &Checksum) -> String {
-    let verb = if restart { "restart" } else { "start" };
+    let verb = if restart { Verb::Restart } else { Verb::Start };
     format!(
-        "set -e; systemctl daemon-reload; systemctl --quiet enable weave-gateway; \
-         timeout 50 systemctl {verb} weave-gateway || {{ \
-         journalctl -u weave-gateway -n 15 --no-pager -o cat >&2; exit 1; }}; \
-         echo {} >{applied}.part; mv -f {applied}.part {applied}",
+        "set -e; {enable}; {start} || {{ {tail} >&2; exit 1; }}; echo {} >{APPLIED}.part; mv -f {APPLIED}.part {APPLIED}",
         generation.as_str(),
-        applied = APPLIED,
+        enable = on_any(Verb::Enable),
+        start = on_any(verb),
+        tail = on_any(Verb::Tail(15)),
     )
 }

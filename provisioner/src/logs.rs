@@ -1,4 +1,4 @@
-//! What gateways log, as journald gives it: the question, the answer, and lines of many hosts in one order. Pure.
+//! What gateways log, as journald or a file gives it: the question, the answer, and lines of many hosts in one order. Pure.
 //!
 //! Nothing here is kept for longer than one answer, and an answer has a size: a gateway that logs without end is shown
 //! piece by piece.
@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::install::{Init, log};
 use crate::ssh::quote;
 
 /// The largest answer of one host. What is behind it is asked for next when following, and else left out.
@@ -56,12 +57,19 @@ pub fn command(from: &From) -> String {
         From::Last { lines, since: Some(age) } => format!("-n {lines} --since=-{}s", age.as_secs()),
         From::Cursor(cursor) => format!("--after-cursor={}", quote::text(cursor)),
     };
-    format!(
-        "command -v journalctl >/dev/null || {{ echo 'there is no journalctl here: the gateway logs to whatever \
-         started it' >&2; exit 1; }}; \
-         timeout 15 journalctl -u weave-gateway -q --no-pager --utc -o json --output-fields=MESSAGE,PRIORITY {range} \
+    let file = match from {
+        From::Last { lines, since } => log::last(*lines, since.map(|age| age.as_secs())),
+        From::Cursor(place) => log::behind(place, MOST_BYTES).unwrap_or_else(|| log::last(10, None)),
+    };
+    let journal = format!(
+        "timeout 15 journalctl -u weave-gateway -q --no-pager --utc -o json --output-fields=MESSAGE,PRIORITY {range} \
          | head -c {MOST_BYTES}"
-    )
+    );
+    let each = |init| match init {
+        Init::Systemd => journal.clone(),
+        Init::OpenRc | Init::SysV => file.clone(),
+    };
+    Init::choose(each, "echo 'the gateway logs to whatever started it here' >&2; exit 1")
 }
 
 /// What a host answered.
@@ -85,6 +93,12 @@ pub fn parse(host: &str, answer: &[u8]) -> Answer {
         priority: Option<String>,
         #[serde(rename = "MESSAGE", default)]
         message: serde_json::Value,
+    }
+    if log::is_answer(answer) {
+        let (lines, place) = log::parse(answer).unzip();
+        let entry =
+            |log::Line { time, priority, message }| Entry { time, host: host.to_owned(), priority, message };
+        return Answer { entries: lines.unwrap_or_default().into_iter().map(entry).collect(), cursor: place };
     }
     let mut entries = Answer::default();
     for line in answer.split(|byte| *byte == b'\n') {

@@ -9,8 +9,8 @@ use cloud_core::{Cloud, ProviderError};
 use tokio::time::timeout;
 
 use crate::install::{
-    BadFacts, Checksum, Content, Facts, WantedFile, facts_command, link_command, parse_facts, put_command,
-    service_command,
+    BadFacts, Checksum, Content, Facts, Verb, WantedFile, facts_command, link_command, on_any, parse_facts,
+    put_command, service_command,
 };
 use crate::ssh::{Login, Output, Session, SshError};
 use crate::vault::Vault;
@@ -231,7 +231,7 @@ impl Remote for SshRemote {
     }
 
     async fn stop(&self, host: &str) -> Result<(), RemoteError> {
-        self.run(host, "stopping weave-gateway", "systemctl stop weave-gateway", b"", SERVICE_LIMIT).await?;
+        self.run(host, "stopping weave-gateway", &on_any(Verb::Stop), b"", SERVICE_LIMIT).await?;
         Ok(())
     }
 
@@ -254,7 +254,7 @@ impl Remote for SshRemote {
     }
 
     async fn gateway(&self, host: &str) -> Result<Gateway, RemoteError> {
-        let output = self.exec(host, state_command(), b"", ASK_LIMIT).await?;
+        let output = self.exec(host, &state_command(), b"", ASK_LIMIT).await?;
         Ok(parse_state(&String::from_utf8_lossy(&output.stdout)))
     }
 }

@@ -8,6 +8,7 @@ mod edit;
 mod engine;
 mod golden;
 mod import;
+mod install;
 mod journal;
 mod onprem_netns;
 mod plan;

@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use tokio::task::JoinSet;
 
 use crate::fleet::{Fleet, Host};
+use crate::install::{Verb, on_any};
 use crate::remote::{Remote, RemoteError};
 
 /// One gateway's ping of one peer, as the gateway prints it.
@@ -288,8 +289,9 @@ pub(crate) fn parse_pings(answer: &[u8]) -> Result<Vec<Ping>, serde_json::Error>
 }
 
 /// The command that asks a gateway about itself.
-pub(crate) fn state_command() -> &'static str {
-    "echo \"state $(systemctl is-active weave-gateway 2>/dev/null)\"; timeout 10 /usr/local/bin/weave version --output json 2>/dev/null"
+pub(crate) fn state_command() -> String {
+    let state = on_any(Verb::State);
+    format!("echo \"state $({state})\"; timeout 10 /usr/local/bin/weave version --output json 2>/dev/null")
 }
 
 pub(crate) fn parse_state(answer: &str) -> Gateway {

@@ -19,6 +19,7 @@
 #![expect(clippy::disallowed_methods, reason = "shell: reads the clock")]
 
 mod contact;
+mod init;
 mod machines;
 mod obstacle;
 mod onprem_cloud;
@@ -26,6 +27,7 @@ mod reach;
 mod script;
 pub mod ssh;
 
+pub use init::Init;
 pub use machines::{Config, Footprint, Machine, Reach};
 pub use onprem_cloud::OnpremCloud;
 

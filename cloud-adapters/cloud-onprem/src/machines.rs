@@ -62,8 +62,10 @@ pub struct Reach {
 pub struct Footprint {
     /// The service.
     pub service: &'static str,
-    /// The service's unit file.
+    /// The service's unit file, for systemd.
     pub unit: &'static str,
+    /// The service's script, for others. `SCRIPT stop` ends the gateway.
+    pub script: &'static str,
     /// The gateway's program. `PROGRAM reset` removes what it made in the kernel and its own state.
     pub program: &'static str,
     /// A symbolic link and where it points.
@@ -72,6 +74,8 @@ pub struct Footprint {
     pub folder: &'static str,
     /// The other files.
     pub files: Vec<&'static str>,
+    /// Files that go with the others, and that without them are no gateway: logs, notes of who supervises.
+    pub traces: Vec<&'static str>,
     /// Network interfaces that are there while the gateway runs, or after it was killed.
     pub interfaces: Vec<&'static str>,
 }

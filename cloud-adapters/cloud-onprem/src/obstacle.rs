@@ -32,16 +32,17 @@ pub(crate) fn obstacle(answer: &Answer, config: &Config) -> Option<(String, &'st
             "name a program for it with --gateway",
         ));
     }
-    if !answer.systemd {
+    if answer.init.is_none() {
         return Some((
-            "its init is not systemd, which runs the gateway".to_owned(),
+            "its init is none that starts a gateway: systemd, OpenRC, or SysV init with start-stop-daemon"
+                .to_owned(),
             "take the host out of weave.toml; `weave launch` runs a gateway there by hand",
         ));
     }
     if !answer.lacks.is_empty() {
         return Some((
             format!("it lacks {}", answer.lacks.join(", ")),
-            "install coreutils, util-linux and systemd there",
+            "install there what has them, e.g. coreutils, util-linux, or the init's own package",
         ));
     }
     if !answer.tun {

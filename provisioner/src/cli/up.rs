@@ -139,8 +139,7 @@ async fn prove(remote: &Arc<SshRemote>, fleet: &Fleet, patience: Patience) -> Re
         let mut errors = vec![anyhow::Error::new(error)];
         errors.extend(reasons.into_iter().map(|(host, reason)| anyhow::Error::new(reason).context(host)));
         Failure::several(errors).or_hint(
-            "`weave-provision status` shows every pair; `weave-provision ssh HOST -- journalctl -u weave-gateway` \
-             what a gateway says",
+            "`weave-provision status` shows every pair; `weave-provision logs HOST` what a gateway says",
         )
     })
 }

@@ -20,7 +20,7 @@ pub(super) fn examine(evidence: &Evidence, found: &mut impl FnMut(Finding)) {
                 Id::GatewayRestarts,
                 host,
                 format!("its gateway ended by itself and was started again {times}"),
-                format!("`weave-provision ssh {host} -- journalctl -u weave-gateway -p warning` says why"),
+                format!("`weave-provision logs {host} --lines 1000` says why"),
             ));
         }
         if facts.active && !facts.enabled {
@@ -76,8 +76,7 @@ fn gateways(evidence: &Evidence, report: &Report, found: &mut impl FnMut(Finding
             _ => format!("its gateway is {}, after {restarts} attempts", row.state),
         };
         let hint = format!(
-            "`weave-provision up` starts it; `weave-provision ssh {} -- journalctl -u weave-gateway -n 50` says why \
-             it does not run",
+            "`weave-provision up` starts it; `weave-provision logs {}` says why it does not run",
             row.host
         );
         found(Finding::error(Id::GatewayInactive, &row.host, text, hint));

@@ -6,7 +6,7 @@ use cloud_core::Phase;
 
 use super::machine::{Feature, Taken};
 use super::{Evidence, Finding, Id};
-use crate::install::{Facts, UNIT};
+use crate::install::{Facts, Init, service_path};
 
 /// A question and its answer take seconds at worst; more is the clock.
 const MOST_SKEW: u64 = 60;
@@ -143,7 +143,7 @@ fn footing(evidence: &Evidence, host: &str, facts: &Facts, found: &mut impl FnMu
             Id::Architecture,
             host,
             format!("it is {own}, and the gateway's program is for {wanted}"),
-            "name a program for it: `weave-provision up --gateway PATH`",
+            "name a program for it with `--gateway PATH`",
         ));
     }
     if let (Some(wanted), Some(own)) = (evidence.needs_glibc, machine.glibc)
@@ -159,11 +159,11 @@ fn footing(evidence: &Evidence, host: &str, facts: &Facts, found: &mut impl FnMu
             "`cargo xtask dist` builds one that wants none; name it with `--gateway PATH`",
         ));
     }
-    if machine.systemd == Some(false) {
+    if machine.unfit_init {
         found(Finding::error(
             Id::NoSystemd,
             host,
-            "its init is not systemd, which runs the gateway",
+            "its init is none that starts a gateway: systemd, OpenRC, or SysV init with start-stop-daemon",
             "take the host out of weave.toml; `weave launch` runs a gateway there by hand",
         ));
     }
@@ -198,13 +198,20 @@ fn ports(host: &str, facts: &Facts, found: &mut impl FnMut(Finding)) {
         let Taken { protocol, port, process, pid } = taken;
         // One that is starting or stopping.
         let own = matches!(process.as_deref(), Some("weave-gateway" | "weave"));
-        if own && facts.files.contains_key(UNIT) {
+        if own && facts.files.contains_key(service_path(facts.init())) {
             continue;
         }
         let (who, hint) = match (process, pid) {
             (Some(process), Some(pid)) => (
                 format!("process {pid}, {process}"),
-                format!("stop what `weave-provision ssh {host} -- systemctl status {pid}` names"),
+                match facts.init() {
+                    Init::Systemd => {
+                        format!("stop what `weave-provision ssh {host} -- systemctl status {pid}` names")
+                    }
+                    Init::OpenRc | Init::SysV => {
+                        format!("stop what `weave-provision ssh {host} -- ls -l /proc/{pid}/exe` names")
+                    }
+                },
             ),
             _ => (
                 "the kernel or a process that hides".to_owned(),

@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
 
 use cloud_core::IpNet;
+use cloud_onprem::Init;
 
 use crate::footprint::{Glibc, glibc};
 
@@ -25,8 +26,10 @@ pub struct Machine {
     pub architecture: Option<String>,
     /// Its GNU C library; `None` where it has another or did not tell.
     pub glibc: Option<Glibc>,
-    /// Whether systemd is its init.
-    pub systemd: Option<bool>,
+    /// What starts services there.
+    pub init: Option<Init>,
+    /// Whether that is nothing that starts a gateway.
+    pub unfit_init: bool,
     /// Its IPv4 routes.
     pub routes: Vec<Route>,
     /// The MTU of its interfaces that have a route or an IPv6 address of global scope.
@@ -39,7 +42,7 @@ pub struct Machine {
     pub free: BTreeMap<Folder, u64>,
     /// Whether its firewall drops what crosses the bridge.
     pub drops_bridged: bool,
-    /// How often systemd had to start the gateway again.
+    /// How often the init had to start the gateway again.
     pub restarts: u32,
 }
 
@@ -125,7 +128,6 @@ k() { [ -d "/sys/module/$1" ] && return; modprobe -n -q "$1" 2>/dev/null && retu
   case $e in *'nknown device type'*|*'ot supported'*) m lacks "$1";; esac; }
 m architecture "$(uname -m)"
 m $(getconf GNU_LIBC_VERSION 2>/dev/null)
-if [ -d /run/systemd/system ]; then m init systemd; else m init other; fi
 head -n 257 /proc/net/route 2>/dev/null | while read -r i d g f r u p n x; do
   mtu "$i" && m route "$i" "$d" "$g" "$f" "$n" "$t"; done
 head -n 65 /proc/net/if_inet6 2>/dev/null | while read -r d n l s f i; do
@@ -171,7 +173,10 @@ impl Machine {
         match *fields.as_slice() {
             ["architecture", name] => self.architecture = Some(word(name)?),
             ["glibc", version] => self.glibc = Some(glibc(version)?),
-            ["init", init] => self.systemd = Some(init == "systemd"),
+            ["init", word] => {
+                self.init = Init::parse(word);
+                self.unfit_init = self.init.is_none();
+            }
             ["route", interface, to, through, flags, mask, mtu] => {
                 let route = route(interface, to, through, flags, mask)?;
                 self.note_mtu(interface, mtu)?;

@@ -9,7 +9,7 @@ use super::golden;
 use crate::doctor::machine::{Feature, Folder, Machine, QUESTION};
 use crate::doctor::{Evidence, Finding, Id, Severity, Silent, examine, of_ground, render};
 use crate::fleet::{CloudKind, Fleet, Topology};
-use crate::install::{Checksum, Facts, IDENTITY, UNIT, facts_command, parse_facts};
+use crate::install::{Checksum, Facts, IDENTITY, Init, UNIT, facts_command, parse_facts};
 use crate::state::{FleetState, HostRecord};
 use crate::verify::{GatewayRow, Pair, Report};
 
@@ -388,7 +388,9 @@ fn the_question_is_answered_by_this_machine() {
     let machine = ask("sh");
     let kernel = std::process::Command::new("uname").arg("-m").output().unwrap().stdout;
     assert_eq!(machine.architecture.as_deref(), Some(String::from_utf8(kernel).unwrap().trim()));
-    assert_eq!(machine.systemd, Some(std::path::Path::new("/run/systemd/system").is_dir()));
+    let systemd = std::path::Path::new("/run/systemd/system").is_dir();
+    assert_eq!(machine.init == Some(Init::Systemd), systemd);
+    assert!(machine.init.is_some() != machine.unfit_init);
     assert!(machine.free.contains_key(&Folder::Program) && machine.free.contains_key(&Folder::State));
     assert_eq!(machine.routes, crate::doctor::gather::own_routes(), "read here and by shell alike");
     // Whatever may be missing here, the trial must not have left its device.

@@ -18,10 +18,12 @@ pub(super) fn footprint() -> Footprint {
     Footprint {
         service: "weave-gateway",
         unit: "/etc/systemd/system/weave-gateway.service",
+        script: "/etc/init.d/weave-gateway",
         program: "/usr/local/bin/weave-gateway",
         link: ("/usr/local/bin/weave", "weave-gateway"),
         folder: "/etc/weave",
         files: vec!["/etc/weave/identity.pem", "/etc/weave/gateway.toml"],
+        traces: vec!["/var/log/weave-gateway.log", "/run/weave-gateway.pid"],
         interfaces: vec!["weave", "vethwe-tap"],
     }
 }
@@ -35,6 +37,24 @@ echo secret >/etc/weave/identity.pem; echo >/etc/weave/gateway.toml; echo half >
 printf '[Service]\nExecStart=/bin/sleep 1000\n[Install]\nWantedBy=multi-user.target\n' \
   >/etc/systemd/system/weave-gateway.service
 systemctl daemon-reload; systemctl --quiet enable --now weave-gateway
+ip link add weave type bridge"#;
+
+/// The same where systemd does not run services.
+const INSTALL_SCRIPT: &str = r#"set -e
+printf '#!/bin/sh\nip link del weave 2>/dev/null\nexit 0\n' >/usr/local/bin/weave-gateway
+cat >/etc/init.d/weave-gateway <<'END'
+#!/bin/sh
+case $1 in
+start) start-stop-daemon -S -b -m -p /run/weave-gateway.pid -x /bin/sleep -- 1000 ;;
+stop) kill "$(cat /run/weave-gateway.pid)" ;;
+esac
+END
+chmod 755 /usr/local/bin/weave-gateway /etc/init.d/weave-gateway
+for d in 0 6; do mkdir -p /etc/rc$d.d; ln -s ../init.d/weave-gateway /etc/rc$d.d/K01weave-gateway; done
+mkdir -p /etc/rc2.d /etc/runlevels/default; ln -s ../init.d/weave-gateway /etc/rc2.d/S01weave-gateway
+ln -s weave-gateway /etc/init.d/S99weave-gateway; ln -s /etc/init.d/weave-gateway /etc/runlevels/default/
+echo secret >/etc/weave/identity.pem; echo >/var/log/weave-gateway.log
+/etc/init.d/weave-gateway start
 ip link add weave type bridge"#;
 
 /// A lab and keys that end with the test.
@@ -132,13 +152,18 @@ impl Ground {
         self.on(host, INSTALL);
     }
 
+    pub(super) fn install_script(&self, host: &str) {
+        self.on(host, INSTALL_SCRIPT);
+    }
+
     /// Everything of a footprint that is on a host, the mark too.
     pub(super) fn remains(&self, host: &str) -> String {
         self.on(
             host,
             "ls -d /etc/weave /etc/weave/* /usr/local/bin/weave* /etc/systemd/system/weave-gateway* \
-             /etc/systemd/system/*/weave-gateway* /sys/class/net/weave /sys/class/net/vethwe* 2>/dev/null; \
-             pgrep -ax sleep; systemctl is-active weave-gateway | grep -v inactive; true",
+             /etc/systemd/system/*/weave-gateway* /etc/init.d/*weave* /etc/rc*/*weave* /etc/runlevels/*/weave* \
+             /var/log/weave* /run/weave-gateway* /sys/class/net/weave /sys/class/net/vethwe* 2>/dev/null; \
+             pgrep -ax sleep; systemctl is-active weave-gateway 2>/dev/null | grep -v inactive; true",
         )
     }
 

@@ -57,6 +57,29 @@ fn keeps_the_contract_through_a_jump_host_and_leaves_nothing() {
 }
 
 #[test]
+fn a_gateway_that_a_script_started_is_taken_away_with_all_its_links() {
+    let ground = Ground::new("script");
+    let cloud = ground.cloud("prod", &[("a", ground.machine(1, ground.login("onprem-1")))]);
+    ground.on("onprem-1", "mv /run/systemd/system /run/systemd/elsewhere; mkdir -p /etc/rc2.d");
+    ground.as_operator(|| {
+        adopt(&cloud, "a").unwrap();
+        ground.install_script("onprem-1");
+        // Without the mark it is a stranger's, whatever started it.
+        ground.on("onprem-1", "mv /etc/weave/fleet /root/");
+        let texts: Vec<String> = cloud.obstacles().iter().map(ToString::to_string).collect();
+        assert_eq!(texts, ["a: there is a gateway that no fleet put there (file /etc/init.d/weave-gateway)"]);
+        cloud.destroy_host("a").unwrap();
+        assert!(ground.remains("onprem-1").contains("/etc/runlevels/default/weave-gateway"));
+        ground.on("onprem-1", "mv /root/fleet /etc/weave/");
+        cloud.destroy_host("a").unwrap();
+        assert_eq!(ground.remains("onprem-1"), "");
+        // A log alone is no gateway.
+        ground.on("onprem-1", "echo >/var/log/weave-gateway.log");
+        assert_eq!(cloud.obstacles(), []);
+    });
+}
+
+#[test]
 fn what_does_not_go_away_keeps_the_mark() {
     let ground = Ground::new("stays");
     let cloud = ground.cloud("prod", &[("a", ground.machine(1, ground.login("onprem-1")))]);
@@ -209,7 +232,7 @@ fn a_fleet_leaves_machines_of_others_alone() {
 }
 
 #[test]
-fn an_agent_logs_in_and_hosts_without_systemd_are_named() {
+fn an_agent_logs_in_and_hosts_whose_init_starts_no_gateway_are_named() {
     let ground = Ground::new("agent");
     let agent = Agent::start(&ground.file("agent"));
     let with = |login: Login| ground.cloud("prod", &[("a", ground.machine(1, login))]);
@@ -224,11 +247,19 @@ fn an_agent_logs_in_and_hosts_without_systemd_are_named() {
         assert_eq!(cloud.obstacles(), []);
         adopt(&cloud, "a").unwrap();
 
-        ground.on("onprem-1", "mv /run/systemd/system /run/systemd/elsewhere");
+        ground.on("onprem-1", "mv /run/systemd/system /run/systemd/elsewhere; mkdir -p /etc/rc2.d");
+        assert_eq!(cloud.obstacles(), [], "SysV init does too");
+        ground.on("onprem-1", "mv /usr/sbin/start-stop-daemon /root/");
         let obstacles = cloud.obstacles();
-        ground.on("onprem-1", "mv /run/systemd/elsewhere /run/systemd/system");
+        ground.on(
+            "onprem-1",
+            "mv /root/start-stop-daemon /usr/sbin/; mv /run/systemd/elsewhere /run/systemd/system",
+        );
         let [obstacle] = &obstacles[..] else { panic!("{obstacles:?}") };
-        assert_eq!(obstacle.to_string(), "a: its init is not systemd, which runs the gateway");
+        assert_eq!(
+            obstacle.to_string(),
+            "a: its init is none that starts a gateway: systemd, OpenRC, or SysV init with start-stop-daemon"
+        );
         assert!(obstacle.hint.contains("weave launch"));
 
         let gone = with(with_agent(ground.login("onprem-1"), Path::new("/no/agent")));

@@ -7,10 +7,10 @@ use std::process::Command;
 use cloud_core::{ProviderError, Secret};
 
 use super::ground::footprint;
-use crate::Config;
 use crate::obstacle::{obstacle, reason};
 use crate::script::{Answer, ask, claim, remove};
 use crate::ssh::Elevation;
+use crate::{Config, Init};
 
 #[test]
 fn scripts_are_shell_whatever_they_are_wrapped_in() {
@@ -30,15 +30,29 @@ fn scripts_are_shell_whatever_they_are_wrapped_in() {
 
 #[test]
 fn answers_are_read_to_their_end_or_not_at_all() {
-    let text = "Welcome!\nuser 0\narchitecture x86_64\nsystemd\ntun\nlacks stat\nmark prod\nfound file /a b\nfound interface weave\nend\n";
+    let text = "Welcome!\nuser 0\narchitecture x86_64\ninit openrc\ntun\nlacks stat\nmark prod\nfound file /a b\nfound interface weave\nend\n";
     let answer = Answer::parse(text).unwrap();
-    assert!(answer.root && answer.systemd && answer.tun && answer.architecture == "x86_64");
+    assert!(
+        answer.root && answer.init == Some(Init::OpenRc) && answer.tun && answer.architecture == "x86_64"
+    );
     assert_eq!((answer.lacks.as_slice(), answer.mark.as_deref()), (&["stat".to_owned()][..], Some("prod")));
     let found = [("file", "/a b"), ("interface", "weave")];
     assert_eq!(answer.found, found.map(|(kind, name)| (kind.to_owned(), name.to_owned())));
     for broken in ["", "user 0\n", "nonsense", &text[..text.len() - 4]] {
         assert_eq!(Answer::parse(broken), None, "{broken:?}");
     }
+}
+
+#[test]
+fn words_of_inits_are_read_back_and_others_are_none() {
+    for init in Init::ALL {
+        assert_eq!(Init::parse(init.word()), Some(init));
+    }
+    assert_eq!((Init::parse("other"), Init::parse("")), (None, None));
+    let text = Init::choose(|init| format!("echo {}", init.word()), "echo other");
+    let order =
+        ["echo systemd", "echo openrc", "echo sysv", "echo other"].map(|part| text.find(part).unwrap());
+    assert!(order.is_sorted(), "{text}");
 }
 
 #[test]
@@ -51,7 +65,7 @@ fn every_obstacle_has_its_words() {
         architecture: Some("x86_64"),
     };
     let architecture = "x86_64".to_owned();
-    let good = Answer { architecture, root: true, systemd: true, tun: true, ..Answer::default() };
+    let good = Answer { architecture, root: true, init: Some(Init::SysV), tun: true, ..Answer::default() };
     let check = |spoil: fn(&mut Answer), expected: Option<&str>| {
         let mut answer = good.clone();
         spoil(&mut answer);
@@ -62,7 +76,8 @@ fn every_obstacle_has_its_words() {
     check(|answer| answer.mark = Some("prod".to_owned()), None);
     check(|answer| answer.root = false, Some("commands do not run as root there"));
     check(|answer| answer.mark = Some("test".to_owned()), Some("it belongs to fleet \"test\""));
-    check(|answer| answer.systemd = false, Some("its init is not systemd, which runs the gateway"));
+    let init = "its init is none that starts a gateway: systemd, OpenRC, or SysV init with start-stop-daemon";
+    check(|answer| answer.init = None, Some(init));
     let other = "it is \"aarch64\", and the gateway's program is for x86_64";
     check(|answer| answer.architecture = "aarch64".to_owned(), Some(other));
     check(|answer| answer.tun = false, Some("it has no /dev/net/tun"));
