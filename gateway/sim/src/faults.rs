@@ -22,6 +22,8 @@ pub enum Fault {
     Crash(usize),
     /// A gateway withdraws and stops.
     Leave(usize),
+    /// An operator tells all that run that a gateway is dead, which may be wrong.
+    Bury(usize),
     /// A stopped gateway starts, with what it kept.
     Start(usize, Kept),
 }
@@ -81,6 +83,17 @@ pub(crate) fn schedule(
     }
     if rng.random_bool(0.3) {
         faults.push((during + Duration::from_millis(2), Fault::Crash(rng.random_range(0..count))));
+    }
+    // The operator may be right or wrong, and as late as he likes.
+    if rng.random_bool(0.5) {
+        let at = during.mul_f64(rng.random_range(0.2..1.2));
+        faults.push((at, Fault::Bury(rng.random_range(0..count))));
+    }
+    let crashed: Vec<_> = faults.iter().filter(|(_, f)| matches!(f, Fault::Crash(_))).cloned().collect();
+    for (at, fault) in crashed {
+        if let (Fault::Crash(number), true) = (fault, rng.random_bool(0.5)) {
+            faults.push((at + Duration::from_millis(rng.random_range(0..20_000)), Fault::Bury(number)));
+        }
     }
     faults.sort_by_key(|(at, _)| *at);
     faults

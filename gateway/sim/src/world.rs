@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use rand::{Rng as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
-use weave_mesh::{Command, DialId, Event, LinkUp};
+use weave_mesh::{Command, DialId, Event, LinkUp, NotDead};
 use weave_model::{LinkId, PathReport};
 
 use crate::faults::{Fault, Kept};
@@ -23,6 +23,9 @@ const DIAL: Duration = Duration::from_secs(3);
 
 /// How often the datapath looks whether frames pass.
 const PROBE: Duration = Duration::from_secs(1);
+
+/// A death that is not believed is told again after this.
+const TOLD_AGAIN: Duration = Duration::from_secs(5);
 
 /// The whole simulated world.
 #[derive(Debug)]
@@ -172,7 +175,23 @@ impl World {
                 self.with(number, |mesh| mesh.handle_command(Command::Leave, now));
                 self.stop(number);
             }
+            Fault::Bury(number) => self.bury(number),
             Fault::Start(number, kept) => self.start(number, kept),
+        }
+    }
+
+    /// Tells all others that a gateway is dead, and again while it does not run and somebody holds it for alive.
+    fn bury(&mut self, number: usize) {
+        let (who, now, mut alive) = (self.gateways[number].name.to_string(), self.now, Vec::new());
+        for other in (0..self.gateways.len()).filter(|other| *other != number) {
+            let told = self.with(other, |mesh| mesh.handle_death(&who, now));
+            if let Some(Err(NotDead::Alive { .. })) = told {
+                alive.push(other);
+            }
+        }
+        if !alive.is_empty() && !self.gateways[number].is_running() {
+            self.note(format!("{alive:?} hold {number} for alive"));
+            self.later(TOLD_AGAIN, Happening::Fault(Fault::Bury(number)));
         }
     }
 
