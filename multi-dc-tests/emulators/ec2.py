@@ -10,6 +10,26 @@ import json
 import logging
 import signal
 
+import boto3
+import moto.utilities.utils
+
+# moto reads what AWS has in all its regions, which takes seconds; the tests stand in the first of these.
+REGIONS = ["eu-west-1", "us-east-1"]
+load_resource = moto.utilities.utils.load_resource
+
+
+def available_regions(_, _service, partition_name="aws", **_more):
+    return REGIONS if partition_name == "aws" else []
+
+
+def resource(path):
+    elsewhere = "instance_type_offerings" in path and not any(f"/{region}." in path for region in REGIONS)
+    return [] if elsewhere else load_resource(path)
+
+
+boto3.Session.get_available_regions = available_regions
+moto.utilities.utils.load_resource = resource
+
 from moto.ec2.models import ec2_backends
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
 from werkzeug.serving import make_server

@@ -3,6 +3,7 @@
 //! The emulator needs `python3` and nothing else; each test has its own.
 #![expect(clippy::disallowed_methods, reason = "tests: start the emulator and talk to it")]
 
+mod document;
 mod faults;
 mod hosts;
 mod networks;
