@@ -28,7 +28,8 @@ import uuid
 DELAY = 0.05
 ZONES = {"europe-west1": "bcd", "us-central1": "a"}  # the letters behind the region
 IMAGES = {("ubuntu-os-cloud", f"ubuntu-2404-lts-{cpu}"): f"ubuntu-2404-noble-{cpu}-v20261020" for cpu in ("amd64", "arm64")}
-MACHINE_TYPES = {"e2-small", "e2-medium", "t2a-standard-1"}
+# Each with the boot disks that it takes.
+MACHINE_TYPES = {"e2-small": "pd-", "e2-medium": "pd-", "t2a-standard-1": "pd-", "c4a-standard-1": "hyperdisk-"}
 KINDS = {"instances": "Instance", "addresses": "Address", "networks": "Network", "subnetworks": "Subnetwork",
          "firewalls": "Firewall"}
 NAME = re.compile(r"[a-z](?:[-a-z0-9]{0,61}[a-z0-9])?")
@@ -278,7 +279,11 @@ class Cloud:
         wanted = re.fullmatch(r"zones/([^/]+)/machineTypes/(.+)", thing["machineType"])
         if not wanted or wanted[1] != zone or wanted[2] not in MACHINE_TYPES:
             raise invalid(f"Invalid value for field 'resource.machineType': '{thing['machineType']}'.")
-        image = thing["disks"][0]["initializeParams"]["sourceImage"].split("/")[-1]
+        boot = thing["disks"][0]["initializeParams"]
+        kind = boot.get("diskType", "pd-standard").split("/")[-1]
+        if not kind.startswith(MACHINE_TYPES[wanted[2]]):
+            raise invalid(f"[{kind}] features are not compatible for creating instance.")
+        image = boot["sourceImage"].split("/")[-1]
         if image not in IMAGES.values():
             raise invalid(f"Invalid value for field 'resource.disks[0]': '{image}'.")
         scheduling = thing.get("scheduling", {})

@@ -19,7 +19,7 @@ use aws_sdk_ec2::types::{Filter, ResourceType, Tag, TagSpecification};
 use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
 use cloud_core::ProviderError;
 
-pub(crate) use machines::Launch;
+pub(crate) use machines::{Address, Launch};
 pub(crate) use network::{Gateway, Group, Vpc};
 
 use crate::config::{Access, AwsConfig, Tuning};

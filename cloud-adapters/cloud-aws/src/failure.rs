@@ -38,6 +38,8 @@ pub(crate) enum Class {
     /// The zone is out of machines of this type; another may not be.
     Capacity,
     Permission,
+    /// The keys are not accepted, or their signature is not.
+    Credentials,
     /// The signature is out of date: this machine's clock is wrong, or the temporary credentials are old.
     Clock,
     Quota,
@@ -57,7 +59,8 @@ impl Failure {
             (None, Stage::Unsent) => Class::Invalid,
             (None, _) => match self.status {
                 Some(429 | 500..) => Class::Retryable,
-                Some(401 | 403) => Class::Permission,
+                Some(401) => Class::Credentials,
+                Some(403) => Class::Permission,
                 _ => Class::Other,
             },
         }
@@ -78,13 +81,18 @@ impl Failure {
                 ProviderError::Retryable(format!("{said}; wait, or choose another zone or instance_type"))
             }
             Class::Permission => ProviderError::Permission(format!(
-                "{said}; the operator's credentials need ec2:{action}, see `weave-provision iam`"
+                "{said}; the operator's credentials need {}, see `weave-provision iam aws`",
+                self.refused()
+            )),
+            Class::Credentials => ProviderError::Permission(format!(
+                "{said}; check AWS_PROFILE or the keys in use, and this machine's clock"
             )),
             Class::Clock => ProviderError::Permission(format!(
                 "{said}; set this machine's clock, or renew the temporary credentials"
             )),
             Class::Quota => ProviderError::Quota(format!(
-                "{said}; free some, or ask for more in the AWS console under Service Quotas"
+                "{said}; free some, or ask for more in the AWS console under Service Quotas{}",
+                quota(code).map(|name| format!(": \"{name}\"")).unwrap_or_default()
             )),
             Class::NotFound => ProviderError::NotFound(format!("{what} ({code}: {})", one_line(message))),
             Class::Exists => ProviderError::Conflict(format!("{what} ({code}: {})", one_line(message))),
@@ -97,6 +105,39 @@ impl Failure {
             Class::Other => ProviderError::Other(said),
         }
     }
+}
+
+impl Failure {
+    /// The permission that is missing: EC2 names it where it is not the call's own, e.g. that of the tags in it.
+    fn refused(&self) -> String {
+        let named = self.message.split_once("not authorized to perform: ").and_then(|(_, behind)| {
+            let end = behind.find(|c: char| !(c.is_ascii_alphanumeric() || c == ':')).unwrap_or(behind.len());
+            behind[..end].split_once(':').is_some().then(|| behind[..end].to_owned())
+        });
+        named.unwrap_or_else(|| format!("ec2:{}", self.action))
+    }
+}
+
+/// What Service Quotas calls the limit that a code is about; of the machines, the one for the common types.
+fn quota(code: &str) -> Option<&'static str> {
+    Some(match code {
+        "VcpuLimitExceeded" | "InstanceLimitExceeded" => {
+            "Running On-Demand Standard (A, C, D, H, I, M, R, T, Z) instances"
+        }
+        "MaxSpotInstanceCountExceeded" => "All Standard (A, C, D, H, I, M, R, T, Z) Spot Instance Requests",
+        "AddressLimitExceeded" => "EC2-VPC Elastic IPs",
+        "VpcLimitExceeded" => "VPCs per Region",
+        "SubnetLimitExceeded" => "Subnets per VPC",
+        "InternetGatewayLimitExceeded" => "Internet gateways per Region",
+        "SecurityGroupLimitExceeded" => "VPC security groups per Region",
+        "RulesPerSecurityGroupLimitExceeded" => "Inbound or outbound rules per security group",
+        "SecurityGroupsPerInterfaceLimitExceeded" => "Security groups per network interface",
+        "RouteLimitExceeded" => "Routes per route table",
+        "VolumeLimitExceeded" | "Client.VolumeLimitExceeded" => {
+            "Storage for General Purpose SSD (gp3) volumes, in TiB"
+        }
+        _ => return None,
+    })
 }
 
 /// EC2 has no typed errors; these codes are from its API reference, "Error codes".
@@ -122,18 +163,18 @@ fn by_code(code: &str) -> Class {
         | "InsufficientHostCapacity"
         | "SpotMaxPriceTooLow" => Class::Capacity,
         "UnauthorizedOperation"
-        | "AuthFailure"
         | "OptInRequired"
         | "PendingVerification"
         | "Blocked"
+        | "AccessDenied"
+        | "AccessDeniedException"
+        | "OperationNotPermitted" => Class::Permission,
+        "AuthFailure"
         | "InvalidClientTokenId"
         | "UnrecognizedClientException"
         | "SignatureDoesNotMatch"
-        | "AccessDenied"
-        | "AccessDeniedException"
         | "IncompleteSignature"
-        | "MissingAuthenticationToken"
-        | "OperationNotPermitted" => Class::Permission,
+        | "MissingAuthenticationToken" => Class::Credentials,
         "RequestExpired" | "ExpiredToken" | "ExpiredTokenException" | "RequestTimeTooSkewed" => Class::Clock,
         "MaxSpotInstanceCountExceeded" | "ResourceLimitExceeded" => Class::Quota,
         "IdempotentParameterMismatch"

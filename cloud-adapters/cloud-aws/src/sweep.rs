@@ -1,8 +1,8 @@
 //! Removal: of networks, of addresses, and of whatever else still bears the fleet's mark.
 
-use cloud_core::{Leftover, Phase, ProviderError};
+use cloud_core::{Leftover, Phase, ProviderError, all_of};
 
-use crate::api::Group;
+use crate::api::{Address, Group};
 use crate::aws::Aws;
 use crate::plan;
 
@@ -21,14 +21,19 @@ impl Aws {
         }
         self.release_addresses(&at).await?;
         let (vpcs, groups) = self.pieces(Some(name)).await?;
+        let mut failed = Vec::new();
         for group in &groups {
             let what = format!("security group {}", group.id);
-            self.remove(&what, async || self.api.delete_group(&group.id).await).await?;
+            failed.extend(self.remove(&what, async || self.api.delete_group(&group.id).await).await.err());
         }
-        for vpc in &vpcs {
-            self.remove_vpc(&vpc.id).await?;
+        // What stays of a VPC keeps the VPC, and is told already.
+        if failed.is_empty() {
+            for vpc in &vpcs {
+                failed.extend(self.remove_vpc(&vpc.id).await.err());
+            }
         }
-        self.remove_idle_gateways(&at, None).await?;
+        failed.extend(self.remove_idle_gateways(&at, None).await.err());
+        all_of(failed)?;
         self.until(self.tuning.visible, &format!("the end of site {name}"), async || {
             let (vpcs, groups) = self.pieces(Some(name)).await?;
             Ok((vpcs.is_empty() && groups.is_empty()).then_some(()))
@@ -75,18 +80,23 @@ impl Aws {
         Ok(())
     }
 
-    /// Gives elastic addresses back.
+    /// Gives elastic addresses back. One that stays does not keep the others, and all that stay are told.
     pub(crate) async fn release_addresses(&self, only: &[(&str, &str)]) -> Result<(), ProviderError> {
         let addresses =
             self.api.addresses(only).await.map_err(|f| f.about("the fleet's elastic addresses"))?;
+        let mut failed = Vec::new();
         for address in &addresses {
-            let what = format!("elastic address {}", address.id);
-            if let Some(association) = &address.association {
-                self.remove(&what, async || self.api.disassociate(association).await).await?;
-            }
-            self.remove(&what, async || self.api.release(&address.id).await).await?;
+            failed.extend(self.release_address(address).await.err());
         }
-        Ok(())
+        all_of(failed)
+    }
+
+    async fn release_address(&self, address: &Address) -> Result<(), ProviderError> {
+        let what = format!("elastic address {}", address.id);
+        if let Some(association) = &address.association {
+            self.remove(&what, async || self.api.disassociate(association).await).await?;
+        }
+        self.remove(&what, async || self.api.release(&address.id).await).await
     }
 
     /// Removes all of the fleet and lists what is there even so. What cannot be removed does not stop the rest.

@@ -35,6 +35,27 @@ pub fn one_line(text: &str) -> String {
     }
 }
 
+/// Several failures as one that tells them all; its class is that of the one that is worth the operator's hand first.
+pub fn all_of(failures: Vec<ProviderError>) -> Result<(), ProviderError> {
+    // What passes by itself counts last: it would hide from the caller what does not.
+    let urgent = failures.iter().position(|failure| !failure.is_retryable()).unwrap_or_default();
+    let mut rest = failures;
+    if rest.len() < 2 {
+        return rest.pop().map_or(Ok(()), Err);
+    }
+    let urgent = rest.remove(urgent);
+    let (class, first): (fn(String) -> ProviderError, String) = match urgent {
+        ProviderError::Retryable(text) => (ProviderError::Retryable, text),
+        ProviderError::Permission(text) => (ProviderError::Permission, text),
+        ProviderError::Quota(text) => (ProviderError::Quota, text),
+        ProviderError::Invalid(text) => (ProviderError::Invalid, text),
+        ProviderError::Other(text) => (ProviderError::Other, text),
+        // Their own words stand behind the text, which then ends with those of others.
+        ProviderError::NotFound(_) | ProviderError::Conflict(_) => (ProviderError::Other, urgent.to_string()),
+    };
+    Err(class(rest.iter().fold(first, |text, failure| format!("{text}; {failure}"))))
+}
+
 impl ProviderError {
     /// Whether the same call may succeed later without anybody doing anything.
     pub fn is_retryable(&self) -> bool {

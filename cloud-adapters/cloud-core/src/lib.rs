@@ -19,7 +19,7 @@ pub use cloud::{Cloud, Stream};
 pub use cloud_init::{base64, user_data};
 pub use contract::check_contract;
 pub use dial::dial;
-pub use error::{ProviderError, one_line};
+pub use error::{ProviderError, all_of, one_line};
 pub use fake::Fake;
 pub use ipnet::IpNet;
 pub use values::{Addresses, Drift, HostSpec, HostState, Leftover, Observed, Obstacle, Phase, Secret, Site};

@@ -4,7 +4,7 @@ mod blocks;
 mod dial;
 mod user_data;
 
-use crate::{Architecture, Cloud, Fake, ProviderError, Secret, Site, check_contract, one_line};
+use crate::{Architecture, Cloud, Fake, ProviderError, Secret, Site, all_of, check_contract, one_line};
 
 #[test]
 fn the_fake_keeps_the_contract() {
@@ -40,4 +40,18 @@ fn text_from_outside_is_cut() {
     assert_eq!(one_line(" said\n  Google.. "), "said Google");
     let long = one_line(&"much\n ".repeat(1000));
     assert!(long.chars().count() == 301 && long.ends_with('…') && !long.contains('\n'), "{long}");
+}
+
+#[test]
+fn several_failures_are_told_as_the_one_to_look_at_first() {
+    let (busy, denied) =
+        (ProviderError::Retryable("a is busy".to_owned()), ProviderError::Permission("b".to_owned()));
+    assert_eq!(all_of(vec![]), Ok(()));
+    assert_eq!(all_of(vec![denied.clone()]), Err(denied.clone()));
+    let both = all_of(vec![busy.clone(), denied]).unwrap_err();
+    assert_eq!(both.to_string(), "not permitted: b; a is busy");
+    let taken = ProviderError::Conflict("c".to_owned());
+    let others = all_of(vec![taken, busy]).unwrap_err();
+    assert_eq!(others.to_string(), "c exists already and is not ours to change; a is busy");
+    assert!(!both.is_retryable() && !others.is_retryable());
 }

@@ -103,8 +103,8 @@ impl Failure {
                 "{what}: no token for compute.{method} ({message}); run `gcloud auth application-default login`"
             )),
             (Class::Permission, _) => ProviderError::Permission(format!(
-                "{said}; the operator's account needs {} or a permission that goes with it, see `weave-provision iam`",
-                needed(method).first().map_or(method, String::as_str)
+                "{said}; the operator's account needs {}, see `weave-provision iam gcp`",
+                self.refused()
             )),
             (Class::Disabled, _) => ProviderError::Permission(format!(
                 "{said}; run `gcloud services enable compute.googleapis.com`, and see that the project has billing"
@@ -119,6 +119,24 @@ impl Failure {
                 "{what}: the answer to compute.{method} is not Google's; check the endpoint and any proxy between"
             )),
             (Class::Other, _) => ProviderError::Other(said),
+        }
+    }
+}
+
+impl Failure {
+    /// The permission that is missing: Google mostly names it, since a method also needs those on what it uses.
+    fn refused(&self) -> String {
+        let named = self.message.split_once("Required '").and_then(|(_, behind)| behind.split_once('\''));
+        let name = |text: &&str| {
+            text.starts_with("compute.") && text.chars().all(|c| c.is_ascii_alphanumeric() || c == '.')
+        };
+        match named.map(|(name, _)| name).filter(name) {
+            Some(name) => name.to_owned(),
+            None => {
+                let needs = needed(self.method);
+                let first = needs.first().map_or(self.method, String::as_str);
+                format!("{first} or a permission that goes with it")
+            }
         }
     }
 }

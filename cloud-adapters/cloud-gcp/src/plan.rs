@@ -256,6 +256,18 @@ pub(crate) fn zones_for(up: &BTreeSet<String>, chosen: &[String], host: u8) -> V
     zones
 }
 
+/// The type of the boot disk: the newer series of machines take no Persistent Disk, the older ones no Hyperdisk.
+///
+/// By Google's pages of each machine series: from the fourth generation on (c4, c4a, n4, m4, x4, …) there are
+/// Hyperdisks alone. A series of the future is taken for a new one.
+pub(crate) fn disk_type(machine_type: &str) -> &'static str {
+    let series = machine_type.split('-').next().unwrap_or_default();
+    let generation = series.trim_matches(|c: char| c.is_ascii_alphabetic()).parse::<u32>();
+    let fourth = generation.is_ok_and(|number| number >= 4);
+    // Of the third generation, only this variety.
+    if fourth || machine_type.starts_with("a3-ultragpu-") { "hyperdisk-balanced" } else { "pd-balanced" }
+}
+
 /// The last part of a URL that names something.
 pub(crate) fn last(url: &str) -> &str {
     url.rsplit('/').next().unwrap_or_default()

@@ -1,6 +1,6 @@
 //! Removal: of networks, of addresses, and of whatever else still bears the fleet's mark.
 
-use cloud_core::{Leftover, Phase, ProviderError};
+use cloud_core::{Leftover, Phase, ProviderError, all_of};
 
 use crate::api::Address;
 use crate::failure::Failure;
@@ -23,19 +23,20 @@ impl Gcp {
         }
         self.release_addresses(&at).await?;
         let _alone = self.networks.lock().await;
-        self.remove_pieces(Some(name)).await?.into_iter().next().map_or(Ok(()), Err)
+        all_of(self.remove_pieces(Some(name)).await?)
     }
 
-    /// Gives static addresses back, in whatever region they are. One that stays does not keep the others.
+    /// Gives static addresses back, in whatever region they are. One that stays does not keep the others, and all
+    /// that stay are told.
     pub(crate) async fn release_addresses(&self, only: &[(&str, &str)]) -> Result<(), ProviderError> {
         let all = self.api.addresses(only).await.map_err(|f| f.about("the fleet's addresses"))?;
-        let mut failed = Ok(());
+        let mut failed = Vec::new();
         for Address { name, region, .. } in &all {
             let what = format!("address {name} in {region}");
-            let removed = self.remove(&what, async || self.api.delete_address(region, name).await).await;
-            failed = failed.and(removed);
+            let delete = async || self.api.delete_address(region, name).await;
+            failed.extend(self.remove(&what, delete).await.err());
         }
-        failed
+        all_of(failed)
     }
 
     /// Removes all of the fleet and lists what is there even so. What cannot be removed does not stop the rest.

@@ -12,7 +12,7 @@ use google_cloud_gax::paginator::ItemPaginator as _;
 
 use super::{Answer, Api, End};
 use crate::config::is_name;
-use crate::plan::{FLEET, HOST, Labels, Seen, last};
+use crate::plan::{FLEET, HOST, Labels, Seen, disk_type, last};
 
 /// The key of the metadata under which cloud-init looks for its orders.
 const USER_DATA: &str = "user-data";
@@ -152,7 +152,7 @@ impl Api {
         let disk = AttachedDiskInitializeParams::new()
             .set_source_image(launch.image)
             .set_disk_size_gb(i64::from(launch.disk_gib))
-            .set_disk_type(format!("zones/{zone}/diskTypes/pd-balanced"))
+            .set_disk_type(format!("zones/{zone}/diskTypes/{}", disk_type(launch.machine_type)))
             .set_labels([FLEET, HOST].iter().filter_map(|key| labels.get_key_value(*key)));
         let outside = AccessConfig::new().set_name("External NAT").set_type(access_config::Type::OneToOneNat);
         let outside = match launch.address {

@@ -84,7 +84,11 @@ fn errors_name_the_thing_the_method_and_the_way_out() {
     check(answered(429, "rateLimitExceeded"), retryable, &["compute.instances.insert", "said Google"]);
     check(answered(400, "resourceNotReady"), retryable, &["resourceNotReady"]);
     check(answered(503, "ZONE_RESOURCE_POOL_EXHAUSTED"), retryable, &["choose other zones"]);
-    check(answered(403, "forbidden"), permission, &["needs compute.instances.create", "iam"]);
+    check(
+        answered(403, "forbidden"),
+        permission,
+        &["needs compute.instances.create", "`weave-provision iam gcp`"],
+    );
     check(answered(403, "accessNotConfigured"), permission, &["gcloud services enable"]);
     check(answered(403, "QUOTA_EXCEEDED"), |e| matches!(e, ProviderError::Quota(_)), &["Quotas"]);
     check(answered(404, "notFound"), |e| matches!(e, ProviderError::NotFound(_)), &["does not exist"]);
@@ -97,6 +101,21 @@ fn errors_name_the_thing_the_method_and_the_way_out() {
     check(staged(Stage::Unauthenticated), permission, &["gcloud auth application-default login"]);
     check(staged(Stage::Garbled), |e| matches!(e, ProviderError::Other(_)), &["check the endpoint"]);
     check(staged(Stage::Unsent), invalid, &["no reason"]);
+}
+
+#[test]
+fn the_permission_that_google_names_is_the_one_that_is_missing() {
+    let check = |message: &str, wanted: &str| {
+        let failure = Failure { message: message.to_owned(), ..answered(403, "forbidden") };
+        let text = failure.about("host gcp-1").to_string();
+        assert!(text.contains(&format!("needs {wanted}, see")), "{text}");
+    };
+    let used = "Required 'compute.subnetworks.use' permission for 'projects/p/regions/r/subnetworks/default'";
+    check(used, "compute.subnetworks.use");
+    let own = "compute.instances.create or a permission that goes with it";
+    check("Required '§' permission", own);
+    check("Required 'compute.", own);
+    check("said Google.", own);
 }
 
 #[test]

@@ -7,8 +7,8 @@ use cloud_core::{Architecture, HostSpec, Phase, ProviderError, Site};
 use super::user_data::spec;
 use crate::GcpConfig;
 use crate::plan::{
-    Mark, Rule, Seen, Subnet, host_labels, hosts, last, name, own_block, request_id, rule_changes, subnet_in,
-    wanted_rules, zones_for,
+    Mark, Rule, Seen, Subnet, disk_type, host_labels, hosts, last, name, own_block, request_id, rule_changes,
+    subnet_in, wanted_rules, zones_for,
 };
 
 fn mark() -> Mark {
@@ -236,4 +236,18 @@ fn request_ids_are_uuids_of_what_is_asked() {
 fn the_last_part_of_a_url_names() {
     assert_eq!(last("https://compute.googleapis.com/compute/v1/projects/p/zones/r-b"), "r-b");
     assert_eq!((last("r-b"), last("")), ("r-b", ""));
+}
+
+#[test]
+fn the_series_of_the_machine_tells_the_type_of_its_disk() {
+    for (disk, series) in [
+        ("pd-balanced", "e2 f1 g1 n1 n2 n2d t2a t2d c2 c2d c3 c3d m1 m3 h3 z3 g2 a2 a3 strange"),
+        ("hyperdisk-balanced", "c4 c4a c4d n4 n4a n4d m4 x4 h4d a4 a4x g4 e5 n10"),
+    ] {
+        for series in series.split(' ') {
+            assert_eq!(disk_type(&format!("{series}-standard-4")), disk, "{series}");
+        }
+    }
+    assert_eq!(disk_type("a3-ultragpu-8g"), "hyperdisk-balanced");
+    assert_eq!(disk_type("a3-highgpu-8g"), "pd-balanced");
 }

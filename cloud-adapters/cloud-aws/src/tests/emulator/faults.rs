@@ -83,13 +83,11 @@ fn an_answer_that_is_not_ec2s() {
 }
 
 #[test]
-fn permission() {
-    for code in ["UnauthorizedOperation", "AuthFailure"] {
-        let (emulator, error) = failing("RunInstances", Fault::Error(403, code));
-        let ProviderError::Permission(text) = error else { panic!("{error:?}") };
-        assert!(text.contains("host aws-1") && text.contains("need ec2:RunInstances"), "{text}");
-        assert_eq!(emulator.proxy.calls("RunInstances").len(), 1);
-    }
+fn keys_that_are_not_accepted() {
+    let (emulator, error) = failing("RunInstances", Fault::Error(403, "AuthFailure"));
+    let ProviderError::Permission(text) = error else { panic!("{error:?}") };
+    assert!(text.contains("host aws-1") && text.contains("AWS_PROFILE") && text.contains("clock"), "{text}");
+    assert_eq!(emulator.proxy.calls("RunInstances").len(), 1);
 }
 
 #[test]

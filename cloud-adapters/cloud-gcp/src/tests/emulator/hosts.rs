@@ -94,13 +94,23 @@ fn the_processor_is_the_programs() {
         image_family: "ubuntu-2404-lts-arm64".to_owned(),
         ..emulator.config()
     };
-    let cloud = emulator.cloud_with(config, tuning());
+    let cloud = emulator.cloud_with(config.clone(), tuning());
     cloud.ensure_site(&site()).unwrap();
     cloud.create_host(&spec("gcp-1", 1)).unwrap();
     let body = emulator.server.calls("instances.insert").remove(0)["body"].take();
     assert_eq!(body["machineType"], "zones/europe-west1-b/machineTypes/t2a-standard-1");
     let image = text(&body["disks"][0]["initializeParams"]["sourceImage"]);
     assert!(image.ends_with("/ubuntu-2404-noble-arm64-v20261020"), "{image}");
+    assert_eq!(
+        body["disks"][0]["initializeParams"]["diskType"],
+        "zones/europe-west1-b/diskTypes/pd-balanced"
+    );
+    // A series that takes nothing but Hyperdisk.
+    let newer = GcpConfig { machine_type: "c4a-standard-1".to_owned(), ..config };
+    emulator.cloud_with(newer, tuning()).create_host(&spec("gcp-2", 2)).unwrap();
+    let body = emulator.server.calls("instances.insert").remove(1)["body"].take();
+    let disk = "zones/europe-west1-c/diskTypes/hyperdisk-balanced";
+    assert_eq!(body["disks"][0]["initializeParams"]["diskType"], disk);
 }
 
 #[test]
