@@ -12,16 +12,18 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use anyhow::{Context as _, anyhow};
 use cloud_core::{Cloud, HostSpec, Leftover, Phase, ProviderError};
 use tokio::task::JoinSet;
+use weave_trust::Membership;
 
 use crate::desired::{Desired, address_book};
 use crate::fleet::Host;
-use crate::install::{WantedFile, generation};
+use crate::install::{Checksum, Facts, IDENTITY, WantedFile, generation};
 use crate::journal::Journal;
 use crate::observe::call;
-use crate::plan::{Change, Plan, Step, changes};
+use crate::plan::{Change, Plan, Step, Why, changes};
 use crate::progress::Progress;
 use crate::remote::{Remote, RemoteError};
 use crate::retry::{Pace, retry};
+use crate::rotate::Renew;
 use crate::state::{FleetState, StateDir};
 use crate::vault::Vault;
 
@@ -52,7 +54,7 @@ pub struct Owner {
 
 type Failures = Vec<anyhow::Error>;
 
-impl<R: Remote> Engine<R> {
+impl<R: Renew> Engine<R> {
     /// Applies a plan of `up`. `state` is on disk already and is replaced there as certificates are issued.
     pub async fn up(
         self: &Arc<Self>,
@@ -215,10 +217,11 @@ impl<R: Remote> Engine<R> {
         let mut tasks = JoinSet::new();
         for host in hosts {
             let files = files.remove(&host.name).unwrap_or_default();
+            let membership = owner.vault.membership(state, &host.name).map_err(|error| vec![error.into()])?;
             let (engine, name) = (self.clone(), host.name.clone());
             let shows = showing.contains(&name);
             tasks.spawn(async move {
-                engine.configure_host(&name, &files).await?;
+                engine.configure_host(&name, &files, membership).await?;
                 if shows { engine.hide_user_data(&name).await } else { Ok(()) }
             });
         }
@@ -264,8 +267,48 @@ impl<R: Remote> Engine<R> {
         self.step(host, format!("{host}: {}", Change::HideUserData), act).await
     }
 
-    async fn configure_host(&self, host: &str, files: &[WantedFile]) -> anyhow::Result<()> {
+    async fn configure_host(
+        &self,
+        host: &str,
+        files: &[WantedFile],
+        membership: Option<Membership>,
+    ) -> anyhow::Result<()> {
+        let mut facts = self.ask_patiently(host).await?;
         let generation = generation(files).context("a content is not known")?;
+        if changes(files, Some(&facts), true).contains(&Change::Reload)
+            && let Some(membership) = &membership
+        {
+            self.reload(host, files, &generation, &facts, membership).await?;
+            facts = self.ask_patiently(host).await?;
+        }
+        for change in changes(files, Some(&facts), true) {
+            self.change(host, files, &generation, &change).await?;
+        }
+        Ok(())
+    }
+
+    /// Has the gateway go on with a renewed identity. One that cannot is left with it in place, to be restarted.
+    async fn reload(
+        &self,
+        host: &str,
+        files: &[WantedFile],
+        generation: &Checksum,
+        facts: &Facts,
+        membership: &Membership,
+    ) -> anyhow::Result<()> {
+        let words = format!("{host}: {}", Change::Reload);
+        let adopt = || async { Ok(self.hand_over(host, facts, membership).await?) };
+        let Err(error) = self.step(host, words, adopt).await else { return Ok(()) };
+        if !matches!(error.downcast_ref(), Some(RemoteError::Failed { .. })) {
+            return Err(error);
+        }
+        self.progress.line(&format!("{error:#}; it is restarted instead"));
+        let change = Change::Put { path: IDENTITY, why: Why::Differs };
+        self.change(host, files, generation, &change).await
+    }
+
+    /// Asks a host for its state, for as long as one may take to boot.
+    async fn ask_patiently(&self, host: &str) -> anyhow::Result<Facts> {
         self.progress.begin(host, &format!("{host}: wait for ssh"));
         let patient = AtomicBool::new(false);
         let ask = || async {
@@ -279,37 +322,47 @@ impl<R: Remote> Engine<R> {
             }
             answer
         };
-        let facts = retry(self.pace, RemoteError::is_retryable, ask)
+        retry(self.pace, RemoteError::is_retryable, ask)
             .await
-            .with_context(|| format!("{host}: ask for its state"))?;
-        for change in changes(files, Some(&facts), true) {
-            let words = format!("{host}: {change}");
-            let act = || async {
-                retry(self.pace, RemoteError::is_retryable, || async {
-                    match &change {
-                        Change::Put { path, .. } => {
-                            let file = files.iter().find(|file| file.path == *path);
-                            match file.and_then(|file| Some((file, file.content.as_ref()?))) {
-                                Some((file, content)) => self.remote.put(host, file, content).await,
-                                None => Ok(()),
-                            }
-                        }
-                        Change::Link => self.remote.link(host).await,
-                        Change::Enable => self.remote.service(host, false, &generation).await,
-                        // Done apart from these, once all else is.
-                        Change::HideUserData => Ok(()),
-                        // A service that is just failing from old files has to let go of them.
-                        Change::Start | Change::Restart => self.remote.service(host, true, &generation).await,
-                    }
-                })
-                .await
-                .map_err(anyhow::Error::new)
-            };
-            self.step(host, words, act).await?;
-        }
-        Ok(())
+            .with_context(|| format!("{host}: ask for its state"))
     }
 
+    async fn change(
+        &self,
+        host: &str,
+        files: &[WantedFile],
+        generation: &Checksum,
+        change: &Change,
+    ) -> anyhow::Result<()> {
+        let words = format!("{host}: {change}");
+        let act = || async {
+            retry(self.pace, RemoteError::is_retryable, || async {
+                match &change {
+                    Change::Put { path, .. } => {
+                        let file = files.iter().find(|file| file.path == *path);
+                        match file.and_then(|file| Some((file, file.content.as_ref()?))) {
+                            Some((file, content)) => self.remote.put(host, file, content).await,
+                            None => Ok(()),
+                        }
+                    }
+                    Change::Link => self.remote.link(host).await,
+                    Change::Enable | Change::ReadService => {
+                        self.remote.service(host, false, generation).await
+                    }
+                    // Done apart from these: the one before, the other once all else is.
+                    Change::Reload | Change::HideUserData => Ok(()),
+                    // A service that is just failing from old files has to let go of them.
+                    Change::Start | Change::Restart => self.remote.service(host, true, generation).await,
+                }
+            })
+            .await
+            .map_err(anyhow::Error::new)
+        };
+        self.step(host, words, act).await
+    }
+}
+
+impl<R: Remote> Engine<R> {
     /// Does one step between two lines of the journal.
     pub(crate) async fn step<T, F: Future<Output = anyhow::Result<T>>>(
         &self,

@@ -7,7 +7,10 @@ use cloud_core::{Phase, Site};
 use serde::Serialize;
 
 use crate::fleet::{Fleet, Host};
-use crate::install::{Facts, LINK_TARGET, WEAVE, WantedFile, generation};
+use crate::install::{
+    CONFIG, Facts, GATEWAY, IDENTITY, LINK_TARGET, UNIT, WEAVE, WantedFile, generation, keys_of,
+};
+use crate::rotate::generation_with;
 
 /// What there is.
 #[derive(Debug, Clone, Default)]
@@ -84,6 +87,10 @@ pub enum Change {
     Enable,
     /// Restarts the service, because it was started from something else.
     Restart,
+    /// Puts the renewed identity in place and has the running gateway go on with it.
+    Reload,
+    /// Has the host's init read the service again; the running gateway goes on.
+    ReadService,
     /// Closes the way to the user-data, in which the host's SSH key came.
     HideUserData,
 }
@@ -244,7 +251,12 @@ impl From<&Step> for Entry {
 /// What has to change on one host; `facts` are `None` when it has not answered or does not exist.
 pub fn changes(files: &[WantedFile], facts: Option<&Facts>, exists: bool) -> Vec<Change> {
     let mut changes = Vec::new();
+    let course = facts.map_or(Course::Start, |facts| course(files, facts));
     for file in files {
+        if file.path == IDENTITY && course == Course::Reload {
+            changes.push(Change::Reload);
+            continue;
+        }
         let there = facts.and_then(|facts| facts.files.get(file.path));
         let why = match (there, file.checksum()) {
             (None, _) if facts.is_some() || !exists => Some(Why::Missing),
@@ -257,16 +269,54 @@ pub fn changes(files: &[WantedFile], facts: Option<&Facts>, exists: bool) -> Vec
     if facts.and_then(|facts| facts.link.as_deref()) != Some(LINK_TARGET) {
         changes.push(Change::Link);
     }
-    let running = facts.is_some_and(|facts| facts.active);
-    let started_from = facts.and_then(|facts| facts.applied.as_ref());
-    if !running {
-        changes.push(Change::Start);
-    } else if started_from.is_none() || started_from != generation(files).as_ref() {
-        changes.push(Change::Restart);
-    } else if facts.is_some_and(|facts| !facts.enabled) {
-        changes.push(Change::Enable);
-    }
+    let reread = changes.iter().any(|change| matches!(change, Change::Put { path, .. } if *path == UNIT));
+    changes.extend(match course {
+        Course::Start => Some(Change::Start),
+        Course::Restart => Some(Change::Restart),
+        Course::Stay | Course::Reload if facts.is_some_and(|facts| !facts.enabled) => Some(Change::Enable),
+        Course::Stay | Course::Reload => reread.then_some(Change::ReadService),
+    });
     changes
+}
+
+/// How a gateway comes to run from what is wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Course {
+    /// It does not run.
+    Start,
+    /// It was started from something else.
+    Restart,
+    /// It runs from what is wanted, but for certificates, which it can take while it runs.
+    Reload,
+    /// It runs from what is wanted; the service is read by the host's init alone.
+    Stay,
+}
+
+fn course(files: &[WantedFile], facts: &Facts) -> Course {
+    if !facts.active {
+        return Course::Start;
+    }
+    let Some(applied) = &facts.applied else { return Course::Restart };
+    if generation(files).as_ref() == Some(applied) {
+        return Course::Stay;
+    }
+    // What it was started from is known as long as that lies there.
+    if generation_with(facts, None).as_ref() != Some(applied) {
+        return Course::Restart;
+    }
+    let wanted = |path: &str| files.iter().find(|file| file.path == path);
+    let differs =
+        |path: &str| wanted(path).and_then(WantedFile::checksum) != facts.files.get(path).map(|(sum, _)| sum);
+    let keys = || wanted(IDENTITY)?.content.as_ref().map(|identity| keys_of(identity.bytes()));
+    if differs(GATEWAY) || differs(CONFIG) {
+        Course::Restart
+    } else if !differs(IDENTITY) {
+        Course::Stay
+    } else if facts.keys.is_some() && facts.keys == keys() {
+        Course::Reload
+    } else {
+        Course::Restart
+    }
 }
 
 impl Step {
@@ -318,6 +368,8 @@ impl fmt::Display for Change {
             Change::Start => f.write_str("enable and start weave-gateway"),
             Change::Enable => f.write_str("enable weave-gateway"),
             Change::Restart => f.write_str("restart weave-gateway"),
+            Change::Reload => write!(f, "replace {IDENTITY}; weave-gateway goes on with it"),
+            Change::ReadService => f.write_str("read the service again; weave-gateway goes on"),
             Change::HideUserData => f.write_str("close the way to its user-data, which holds its SSH key"),
         }
     }

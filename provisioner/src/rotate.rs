@@ -82,7 +82,7 @@ impl<R: Renew> Engine<R> {
             self.prove(fleet, patience).await?;
             let make = || async { owner.vault.make_next_ca(&state.epoch).map_err(Into::into) };
             self.step("fleet", "make the next network CA".to_owned(), make).await.map_err(one)?;
-            enter(Phase::Trust, fleet, owner, state).map_err(one)?;
+            enter(Phase::Trust, owner, state).map_err(one)?;
         }
         let mut proven = None;
         while let Some(phase) = state.epoch.change {
@@ -110,7 +110,7 @@ impl<R: Renew> Engine<R> {
                 }
                 Phase::Drop | Phase::Forget => Phase::Forget,
             };
-            enter(next, fleet, owner, state).map_err(one)?;
+            enter(next, owner, state).map_err(one)?;
         }
         self.prove(fleet, patience).await
     }
@@ -129,6 +129,16 @@ impl<R: Renew> Engine<R> {
         if !facts.active {
             return Err(anyhow!("weave-gateway does not run there; `weave-provision up` starts it"));
         }
+        Ok(self.hand_over(host, &facts, membership).await?)
+    }
+
+    /// Gives a gateway that runs a renewed identity, and returns when it uses that.
+    pub(crate) async fn hand_over(
+        &self,
+        host: &str,
+        facts: &Facts,
+        membership: &Membership,
+    ) -> Result<(), RemoteError> {
         let content = Content::new(membership.to_pem().into_bytes());
         let wanted = content.checksum();
         let staged = facts.files.get(IDENTITY) != Some(&(wanted.clone(), 0o600));
@@ -137,10 +147,10 @@ impl<R: Renew> Engine<R> {
             let put = || self.remote.put(host, &file, &content);
             retry(self.pace, RemoteError::is_retryable, put).await?;
         }
-        let (before, after) = (generation_with(&facts, None), generation_with(&facts, Some(wanted)));
+        let (before, after) = (generation_with(facts, None), generation_with(facts, Some(wanted)));
         let adoption = Adoption { staged, mark: membership.mark(), before, after };
         let adopt = || self.remote.adopt(host, &adoption);
-        Ok(retry(self.pace, RemoteError::is_retryable, adopt).await?)
+        retry(self.pace, RemoteError::is_retryable, adopt).await
     }
 
     async fn prove(&self, fleet: &Fleet, patience: Patience) -> Result<Vec<Pair>, Failures> {
@@ -195,11 +205,14 @@ impl<R: Renew> Engine<R> {
 }
 
 /// Notes that the hosts are to be given what `phase` gives.
-fn enter(phase: Phase, fleet: &Fleet, owner: &Owner, state: &mut FleetState) -> anyhow::Result<()> {
+fn enter(phase: Phase, owner: &Owner, state: &mut FleetState) -> anyhow::Result<()> {
     state.epoch.change = Some(phase);
     if phase == Phase::Issue {
-        for host in &fleet.hosts {
-            owner.vault.issue(state, &host.name)?;
+        // Those that the fleet is about to lose too: one that it keeps after all does not take a certificate of the same
+        // number.
+        let hosts: Vec<String> = state.hosts.keys().cloned().collect();
+        for host in &hosts {
+            owner.vault.issue(state, host)?;
         }
     }
     Ok(owner.dir.put_fleet(state)?)
@@ -210,7 +223,10 @@ fn check_complete(fleet: &Fleet, state: &FleetState) -> anyhow::Result<()> {
     let unmade = fleet.hosts.iter().filter(|host| !state.hosts.contains_key(&host.name));
     let unmade: Vec<&str> = unmade.map(|host| host.name.as_str()).collect();
     if fleet.hosts.is_empty() || !unmade.is_empty() {
-        return Err(anyhow!("not all hosts have a gateway yet: {}", unmade.join(", ")));
+        return Err(anyhow!(
+            "these hosts have no gateway yet; `weave-provision up` installs it: {}",
+            unmade.join(", ")
+        ));
     }
     Ok(())
 }

@@ -55,7 +55,7 @@ pub(crate) fn adopt_command(adoption: &Adoption) -> String {
     let mark = quote::text(mark);
     format!(
         "set -e; [ -s {MARK} ] || {{ echo 'the gateway there cannot reload: \
-         bring it up to date with `weave-provision upgrade` first' >&2; exit 1; }}; \
+         bring it up to date with `weave-provision upgrade` first' >&2; rm -f {staging}; exit 1; }}; \
          {place}; n=0; \
          [ \"$(cat {MARK})\" = {mark} ] || systemctl kill -s HUP --kill-who=main weave-gateway; \
          while [ \"$(cat {MARK})\" != {mark} ]; do n=$((n + 1)); \

@@ -1,6 +1,7 @@
 //! Whole runs against a cloud in memory: whatever fails or dies at whatever moment, the next run finishes the work.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use cloud_core::{Cloud, Observed, Phase};
@@ -10,13 +11,14 @@ use super::world::{Blow, Flaky, Fuse, World};
 use crate::apply::{Engine, Owner};
 use crate::desired::{Desired, address_book};
 use crate::fleet::{CloudKind, Fleet, Topology};
-use crate::install::{Checksum, Content, Facts, WantedFile};
+use crate::install::{Checksum, Content, Facts, UNIT, WantedFile};
 use crate::journal::Journal;
 use crate::observe::{call, observe};
 use crate::plan::Plan;
 use crate::progress::Progress;
 use crate::remote::{Remote, RemoteError};
 use crate::retry::Pace;
+use crate::rotate::generation_with;
 use crate::state::{FleetState, StateDir};
 use crate::vault::Vault;
 use crate::verify::{Gateway, Patience, Ping, report, verify};
@@ -145,6 +147,35 @@ fn another_program_or_cloud_changes_what_it_must() {
         operator.assert_whole(&[CloudKind::Aws, CloudKind::Gcp]);
         operator.world.forget_service("gcp-1");
         assert_eq!(operator.up(&[CloudKind::Aws, CloudKind::Gcp], &Fuse::never()).await, Ok(1));
+    });
+}
+
+#[test]
+fn another_unit_restarts_nothing() {
+    run(async {
+        for blow in Blow::ALL {
+            for at in 0.. {
+                let operator = Operator::new();
+                operator.up(&TWO, &Fuse::never()).await.unwrap();
+                let began = operator.world.starts.load(Ordering::SeqCst);
+                for facts in operator.world.hosts.lock().unwrap().values_mut() {
+                    facts.files.get_mut(UNIT).unwrap().0 = Checksum::of(b"an earlier unit");
+                    facts.applied = generation_with(facts, None);
+                }
+                let fuse = Fuse::new(at, blow);
+                let first = operator.up(&TWO, &fuse).await;
+                if fuse.asked() <= at {
+                    assert_eq!(first, Ok(6), "three hosts: the unit, and to read it");
+                    assert_eq!(operator.world.starts.load(Ordering::SeqCst), began);
+                    operator.assert_whole(&TWO);
+                    break;
+                }
+                let second = operator.up(&TWO, &Fuse::never()).await;
+                assert!(second.is_ok(), "{blow:?} at call {at}: {first:?}, then {second:?}");
+                operator.assert_whole(&TWO);
+                assert_eq!(operator.up(&TWO, &Fuse::never()).await, Ok(0));
+            }
+        }
     });
 }
 
@@ -309,7 +340,7 @@ impl Remote for Unsettled {
 
     async fn ping(&self, host: &str) -> Result<Vec<Ping>, RemoteError> {
         let mut pings = self.inner.ping(host).await?;
-        if self.rounds.fetch_add(1, std::sync::atomic::Ordering::Relaxed) < 12 {
+        if self.rounds.fetch_add(1, Ordering::Relaxed) < 12 {
             for ping in &mut pings {
                 (ping.path, ping.via, ping.mtu) =
                     (Some("relay".to_owned()), vec!["onprem-2".to_owned()], None);

@@ -7,10 +7,11 @@ use cloud_core::{Addresses, Drift, HostState, Phase, Secret, Site};
 
 use crate::fleet::{AddressBook, CloudKind, Fleet, Found, dialable};
 use crate::install::{
-    Checksum, Content, Facts, GatewayConfig, LINK_TARGET, WantedFile, facts_command, generation,
-    link_command, parse_facts, put_command, service_command, wanted_files,
+    CONFIG, Checksum, Content, Facts, GatewayConfig, IDENTITY, LINK_TARGET, UNIT, WantedFile, facts_command,
+    generation, keys_of, link_command, parse_facts, put_command, service_command, wanted_files,
 };
 use crate::plan::{Observed, Origin, Plan, Step};
+use crate::rotate::generation_with;
 
 fn fleet() -> Fleet {
     Fleet::lab(&[CloudKind::Onprem, CloudKind::Aws])
@@ -38,6 +39,10 @@ fn settled(files: &[WantedFile]) -> Facts {
             .iter()
             .map(|file| (file.path.to_owned(), (file.checksum().unwrap().clone(), file.mode)))
             .collect(),
+        keys: files
+            .iter()
+            .find(|file| file.path == IDENTITY)
+            .map(|file| keys_of(file.content.as_ref().unwrap().bytes())),
         link: Some(LINK_TARGET.to_owned()),
         active: true,
         enabled: true,
@@ -151,6 +156,97 @@ fn a_run_killed_between_the_files_and_the_restart_is_noticed() {
         |facts| facts.applied = None,
         "~ aws-1: restart weave-gateway\nplan: 1 change (1 to configure)",
     );
+}
+
+/// The service was started from what lies on the host.
+fn started_from_what_is_there(facts: &mut Facts) {
+    facts.applied = generation_with(facts, None);
+}
+
+#[test]
+fn another_unit_restarts_nothing() {
+    check_spoilt(
+        |facts| {
+            facts.files.get_mut(UNIT).unwrap().0 = Checksum::of(b"an earlier unit");
+            started_from_what_is_there(facts);
+        },
+        "~ aws-1: replace /etc/systemd/system/weave-gateway.service (contents differ)\n\
+         ~ aws-1: read the service again; weave-gateway goes on\nplan: 2 changes (2 to configure)",
+    );
+    check_spoilt(
+        |facts| {
+            facts.files.get_mut(UNIT).unwrap().0 = Checksum::of(b"an earlier unit");
+            facts.files.get_mut(CONFIG).unwrap().0 = Checksum::of(b"an earlier configuration");
+            started_from_what_is_there(facts);
+        },
+        "~ aws-1: replace /etc/weave/gateway.toml (contents differ)\n\
+         ~ aws-1: replace /etc/systemd/system/weave-gateway.service (contents differ)\n\
+         ~ aws-1: restart weave-gateway\nplan: 3 changes (3 to configure)",
+    );
+}
+
+#[test]
+fn only_renewed_certificates_of_the_same_keys_restart_nothing() {
+    let other = |facts: &mut Facts| {
+        facts.files.get_mut(IDENTITY).unwrap().0 = Checksum::of(b"the certificate before");
+        started_from_what_is_there(facts);
+    };
+    let replaced = "~ aws-1: replace /etc/weave/identity.pem (contents differ)\n~ aws-1: restart weave-gateway\n\
+                    plan: 2 changes (2 to configure)";
+    check_spoilt(
+        other,
+        "~ aws-1: replace /etc/weave/identity.pem; weave-gateway goes on with it\nplan: 1 change (1 to configure)",
+    );
+    let strange = |facts: &mut Facts| {
+        other(facts);
+        facts.keys = Some(keys_of(b"another key"));
+    };
+    check_spoilt(strange, replaced);
+    let untold = |facts: &mut Facts| {
+        other(facts);
+        facts.keys = None;
+    };
+    check_spoilt(untold, replaced);
+    let unknown = |facts: &mut Facts| {
+        other(facts);
+        facts.applied = Some(Checksum::of(b"what ran before"));
+    };
+    check_spoilt(unknown, replaced);
+    let unit = |facts: &mut Facts| {
+        facts.files.get_mut(UNIT).unwrap().0 = Checksum::of(b"an earlier unit");
+        other(facts);
+    };
+    check_spoilt(
+        unit,
+        "~ aws-1: replace /etc/weave/identity.pem; weave-gateway goes on with it\n\
+         ~ aws-1: replace /etc/systemd/system/weave-gateway.service (contents differ)\n\
+         ~ aws-1: read the service again; weave-gateway goes on\nplan: 3 changes (3 to configure)",
+    );
+}
+
+#[test]
+fn a_host_tells_the_keys_of_its_identity_as_they_are_computed_here() {
+    let block = |label: &str, body: &str| pem::encode(&pem::Pem::new(label, body.repeat(50)));
+    let key = block("PRIVATE KEY", "key");
+    let identity = |certificate: &str, psk: &str| {
+        let certificates = [block("CERTIFICATE", certificate), block("CERTIFICATE", "anchor")].concat();
+        [key.clone(), certificates, block("WEAVE NETWORK PSK", psk)].concat()
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let asked = |text: &str| {
+        let path = folder.path().join("identity.pem");
+        std::fs::write(&path, text).unwrap();
+        let command = facts_command().replace(IDENTITY, path.to_str().unwrap());
+        let command = command.split("; ").find(|part| part.contains("keys $(")).unwrap().to_owned();
+        let said = std::process::Command::new("sh").args(["-c", &command]).output().unwrap();
+        Checksum::parse(String::from_utf8(said.stdout).unwrap().trim().strip_prefix("keys ").unwrap())
+    };
+    let first = identity("first", "psk");
+    for text in [first.clone(), first.replace("\r\n", "\n"), identity("first", "another"), key.clone()] {
+        assert_eq!(asked(&text), Some(keys_of(text.as_bytes())), "{text}");
+    }
+    assert_eq!(keys_of(first.as_bytes()), keys_of(identity("second", "psk").as_bytes()));
+    assert_ne!(keys_of(first.as_bytes()), keys_of(identity("first", "another").as_bytes()));
 }
 
 #[test]

@@ -9,7 +9,7 @@ use tokio::sync::Notify;
 use weave_model::NetworkName;
 use weave_trust::Membership;
 
-use crate::install::{Checksum, Content, Facts, GATEWAY, IDENTITY, LINK_TARGET, WantedFile};
+use crate::install::{Checksum, Content, Facts, GATEWAY, IDENTITY, LINK_TARGET, UNIT, WantedFile, keys_of};
 use crate::remote::{Remote, RemoteError};
 use crate::rotate::STAGED;
 use crate::ssh::SshError;
@@ -26,10 +26,14 @@ pub(super) struct World {
     pub(super) hosts: Mutex<BTreeMap<String, Facts>>,
     /// What each service runs from.
     pub(super) running: Mutex<BTreeMap<String, Files>>,
+    /// How often services were started or restarted.
+    pub(super) starts: AtomicUsize,
     /// Files of which facts do not tell, by host and path.
     pub(super) aside: Mutex<Aside>,
     /// What every identity that was ever put on a host says.
     pub(super) memberships: Mutex<BTreeMap<Checksum, Membership>>,
+    /// A host whose gateway takes no identity while it runs.
+    pub(super) refuses: Mutex<Option<String>>,
     /// A program with which the gateway of this host answers no ping.
     bad: Mutex<Option<(Checksum, String)>>,
     specs: Mutex<BTreeMap<String, HostSpec>>,
@@ -266,6 +270,9 @@ impl Remote for Flaky {
             if file.path == STAGED {
                 self.world.aside.lock().unwrap().insert((host.to_owned(), file.path), entry);
             } else {
+                if file.path == IDENTITY {
+                    facts.keys = Some(keys_of(content.bytes()));
+                }
                 facts.files.insert(file.path.to_owned(), entry);
             }
             Ok(())
@@ -283,8 +290,12 @@ impl Remote for Flaky {
 
     async fn service(&self, host: &str, restart: bool, generation: &Checksum) -> Result<(), RemoteError> {
         self.on_host(host, |facts| {
+            let mut running = self.world.running.lock().unwrap();
             if restart || !facts.active {
-                self.world.running.lock().unwrap().insert(host.to_owned(), facts.files.clone());
+                running.insert(host.to_owned(), facts.files.clone());
+                self.world.starts.fetch_add(1, Ordering::SeqCst);
+            } else if let Some(running) = running.get_mut(host) {
+                running.insert(UNIT.to_owned(), facts.files[UNIT].clone());
             }
             (facts.active, facts.enabled, facts.applied) = (true, true, Some(generation.clone()));
             Ok(())
