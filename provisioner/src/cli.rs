@@ -22,6 +22,7 @@ mod down;
 mod failure;
 mod graph;
 mod ground;
+pub(crate) mod hints;
 mod iam;
 mod import;
 mod init;
@@ -35,8 +36,12 @@ mod up;
 mod upgrade;
 
 pub use failure::Failure;
+use hints::Hints;
 #[cfg(test)]
 pub(crate) use rotate::plan as rotation_plan;
+
+/// Names the state directory for all commands of a session.
+const STATE: &str = "WEAVE_PROVISION_STATE";
 
 /// Bring up a virtual Ethernet switch across clouds
 #[derive(Debug, Parser)]
@@ -60,7 +65,7 @@ struct Global {
     #[arg(long, global = true, value_parser = fleet_name)]
     name: Option<String>,
     /// Directory of the fleet's keys and state [default: /var/lib/weave-provision/NAME]
-    #[arg(long, global = true, value_name = "DIR", env = "WEAVE_PROVISION_STATE")]
+    #[arg(long, global = true, value_name = "DIR", env = STATE)]
     state: Option<PathBuf>,
     /// Form of the results
     #[arg(long, global = true, value_enum, default_value_t = Output::Text)]
@@ -321,15 +326,17 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     start_logging(&cli.global);
     let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
         Ok(runtime) => runtime,
-        Err(error) => return Failure::new(anyhow::Error::new(error)).report(cli.global.json()),
+        Err(error) => {
+            return Failure::new(anyhow::Error::new(error)).report(cli.global.json(), &Hints::default());
+        }
     };
-    let json = cli.global.json();
+    let (json, hints) = (cli.global.json(), Hints::new(&cli.global));
     let outcome = runtime.block_on(dispatch(cli));
     // Reads of a terminal and calls of a cloud may still block threads; nobody waits for them.
     runtime.shutdown_background();
     match outcome {
         Ok(code) => ExitCode::from(code),
-        Err(failure) => failure.report(json),
+        Err(failure) => failure.report(json, &hints),
     }
 }
 

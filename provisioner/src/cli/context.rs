@@ -7,6 +7,7 @@ use anyhow::Context as _;
 use cloud_core::Cloud;
 
 use super::ground::Ground;
+use super::hints::Hints;
 use super::{Failure, Global, Wanted};
 use crate::desired::Desired;
 use crate::fleet::{CloudKind, Topology};
@@ -24,6 +25,7 @@ pub(super) struct Context {
     pub(super) saved: Option<FleetState>,
     pub(super) name: String,
     pub(super) ground: Ground,
+    pub(super) hints: Hints,
 }
 
 impl Context {
@@ -41,7 +43,7 @@ impl Context {
             ));
         }
         let vault = Vault::new(dir.clone()).of_network(ground.network());
-        Ok(Context { vault, dir, saved, name, ground })
+        Ok(Context { vault, dir, saved, name, ground, hints: Hints::new(global) })
     }
 
     /// The clouds and the topology asked for, else those of the file or the last `up`.

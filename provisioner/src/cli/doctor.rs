@@ -11,7 +11,7 @@ use super::context::Context;
 use super::ground::Ground;
 use super::{Failure, Global, Wanted, print};
 use crate::desired::Desired;
-use crate::doctor::{Evidence, Finding, Severity, examine, gather, has_errors, of_ground, render};
+use crate::doctor::{Evidence, Finding, Id, Severity, examine, gather, has_errors, of_ground, render};
 use crate::fleet::Host;
 use crate::footprint;
 use crate::observe::{call, observe};
@@ -38,7 +38,10 @@ pub(super) async fn run(global: &Global, args: &DoctorArgs) -> Result<u8, Failur
             failure.with_hint("`weave-provision doctor --pre` looks at what a fleet would stand on")
         })?;
     }
-    let findings = look(&context, args).await?;
+    let mut findings = look(&context, args).await?;
+    for finding in &mut findings {
+        finding.hint = context.hints.complete(&finding.hint);
+    }
     if global.json() {
         let text = serde_json::to_string(&findings).context("while rendering the findings")?;
         print(&format!("{text}\n"))?;
@@ -126,8 +129,27 @@ pub(super) async fn preflight(
     let (errors, rest): (Vec<_>, Vec<_>) =
         findings.into_iter().partition(|finding| finding.severity == Severity::Error);
     for finding in rest.iter().filter(|finding| finding.severity == Severity::Warning) {
-        progress.line(&format!("{finding}\n  fix: {}", finding.hint));
+        progress.line(&format!("{finding}\n  fix: {}", context.hints.complete(&finding.hint)));
     }
+    refuse(errors)
+}
+
+/// Refuses a program that does not start on some host.
+pub(super) fn suits(desired: &Desired, observed: &Observed) -> Result<(), Failure> {
+    let evidence = Evidence {
+        fleet: desired.fleet.clone(),
+        architecture: footprint::architecture(desired.gateway.bytes()),
+        needs_glibc: footprint::needs_glibc(desired.gateway.bytes()),
+        facts: observed.facts.clone(),
+        ..Evidence::default()
+    };
+    let mut findings = examine(&evidence);
+    findings.retain(|finding| matches!(finding.id, Id::Architecture | Id::CLibrary));
+    refuse(findings)
+}
+
+/// Nothing is changed on top of errors.
+fn refuse(errors: Vec<Finding>) -> Result<(), Failure> {
     if errors.is_empty() {
         return Ok(());
     }

@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 use std::io::{self, Write as _};
 use std::process::ExitCode;
 
+use super::hints::Hints;
 use crate::remote::RemoteError;
 use crate::ssh::SshError;
 use crate::state::StateError;
@@ -52,14 +53,16 @@ impl Failure {
     }
 
     /// Writes the failure to stderr, and to stdout for programs; returns the exit status.
-    pub(super) fn report(&self, json: bool) -> ExitCode {
+    pub(super) fn report(&self, json: bool, hints: &Hints) -> ExitCode {
         if json {
-            let errors: Vec<String> = self.errors.iter().map(|error| format!("{error:#}")).collect();
-            let value = serde_json::json!({ "errors": errors, "hint": self.hint });
+            let complete = |text: String| hints.complete(&text);
+            let errors: Vec<String> =
+                self.errors.iter().map(|error| complete(format!("{error:#}"))).collect();
+            let value = serde_json::json!({ "errors": errors, "hint": self.hint.clone().map(complete) });
             // Whoever closed stdout does not read stderr either; the exit status remains.
             let _ = writeln!(io::stdout(), "{value}");
         }
-        let _ = io::stderr().write_all(self.render().as_bytes());
+        let _ = io::stderr().write_all(hints.complete(&self.render()).as_bytes());
         ExitCode::from(self.code)
     }
 

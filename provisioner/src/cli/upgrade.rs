@@ -7,7 +7,7 @@ use anyhow::{Context as _, anyhow};
 
 use super::context::Context;
 use super::up::{confirm, open_journal};
-use super::{Failure, Global, Wanted, print};
+use super::{Failure, Global, Wanted, doctor, print};
 use crate::apply::Engine;
 use crate::fleet::Fleet;
 use crate::install::{Checksum, GATEWAY};
@@ -51,6 +51,7 @@ pub(super) async fn run(global: &Global, args: &UpgradeArgs) -> Result<u8, Failu
             Failure::several(errors.collect()).or_hint("nothing was changed; all hosts have to answer")
         );
     }
+    doctor::suits(&desired, &observed)?;
     let (text, steps) = plan(&desired.fleet, &observed, program.checksum());
     if !global.json() {
         print(&text)?;

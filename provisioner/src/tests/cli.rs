@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use crate::cli;
+use crate::cli::hints::Hints;
 
 fn check(arguments: &[&str], expected: u8) {
     let all = std::iter::once("weave-provision").chain(arguments.iter().copied()).map(Into::into);
@@ -28,6 +29,24 @@ fn wrong_usage_exits_with_2() {
     check(&["ssh", "--lab", "aws-1", "true", "--state", dir], 2);
     check(&["status", "--quiet", "-v"], 2);
     assert!(!state.path().join("none").exists(), "a refused command leaves nothing behind");
+}
+
+#[test]
+fn commands_in_hints_are_about_the_same_fleet() {
+    let hints = Hints::with(&[("--lab", ""), ("--name", " one")]);
+    let check = |text: &str, expected: &str| assert_eq!(hints.complete(text), expected);
+    check("weave-provision up --lab --clouds aws", "weave-provision up --name one --lab --clouds aws");
+    check(
+        "`weave-provision status` shows them; `weave-provision ssh HOST -- ls --lab`",
+        "`weave-provision status --lab --name one` shows them; `weave-provision ssh --lab --name one HOST -- ls --lab`",
+    );
+    check("`weave-provision rotate-keys` again", "`weave-provision rotate-keys --lab --name one` again");
+    check("`weave-provision init --file x`", "`weave-provision init --file x`");
+    check(
+        "what weave-provision made, another weave-provision ",
+        "what weave-provision made, another weave-provision ",
+    );
+    assert_eq!(Hints::default().complete("`weave-provision up`"), "`weave-provision up`");
 }
 
 #[test]
