@@ -43,18 +43,23 @@ pub struct HostRecord {
 }
 
 impl FleetState {
-    /// The state at the start of an `up`: what was remembered of the hosts that are still wanted.
+    /// The state at the start of an `up`. What leaves is remembered until it is gone: nobody else knows of a machine that
+    /// is switched off and still carries a gateway.
     pub fn next(
         name: &str,
         saved: Option<&FleetState>,
         clouds: Vec<CloudKind>,
         topology: Topology,
-        fleet: &Fleet,
     ) -> FleetState {
-        let mut hosts = saved.map(|saved| saved.hosts.clone()).unwrap_or_default();
-        hosts.retain(|name, _| fleet.hosts.iter().any(|host| host.name == *name));
+        let hosts = saved.map(|saved| saved.hosts.clone()).unwrap_or_default();
         let epoch = saved.map(|saved| saved.epoch.clone()).unwrap_or_default();
         FleetState { version: 1, name: name.to_owned(), clouds, topology, hosts, epoch }
+    }
+
+    /// The names of remembered hosts that are not wanted.
+    pub fn leaving(&self, fleet: &Fleet) -> Vec<String> {
+        let wanted = |name: &&String| fleet.hosts.iter().any(|host| host.name == **name);
+        self.hosts.keys().filter(|name| !wanted(name)).cloned().collect()
     }
 }
 

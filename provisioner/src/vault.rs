@@ -167,6 +167,22 @@ impl Vault {
         Ok(())
     }
 
+    /// Destroys the keys of hosts that are gone, and what `fleet` remembers of them. Done twice, it changes nothing.
+    pub fn forget(&self, fleet: &mut FleetState, hosts: &[String]) -> Result<(), StateError> {
+        for host in hosts {
+            let folder = self.dir.path().join("hosts").join(host);
+            let gone = overwrite(&self.dir.path().join(gateway_key_file(host)))
+                .and_then(|()| overwrite(&self.dir.path().join(host_key_file(host))))
+                .and_then(|()| match std::fs::remove_dir_all(&folder) {
+                    Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
+                    _ => Ok(()),
+                });
+            gone.map_err(|source| StateError::Io { what: "destroy", path: folder, source })?;
+            fleet.hosts.remove(host);
+        }
+        Ok(())
+    }
+
     fn read_ca(&self, name: &str) -> Result<Option<NetworkCa>, StateError> {
         let Some(text) = self.dir.read(name)? else { return Ok(None) };
         NetworkCa::from_pem(self.network.clone(), &text).map(Some).map_err(|e| self.damaged(name, e))

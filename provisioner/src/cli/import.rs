@@ -56,7 +56,7 @@ async fn import(global: &Global, args: &ImportArgs, context: &Context) -> Result
     let answers = ask(&remote, &observed).await;
     remote.close().await;
     let network = context.ground.network();
-    let empty = FleetState::next(&context.name, None, clouds, topology, &Default::default());
+    let empty = FleetState::next(&context.name, None, clouds, topology);
     let rebuilt = rebuild(empty, &observed, &answers, &network, (&context.dir, &context.vault))?;
     if !rebuilt.lost.is_empty() && !args.partial {
         return Err(incomplete(context, &rebuilt));

@@ -74,7 +74,7 @@ pub(super) async fn agree(
 pub(super) async fn carry_out(global: &Global, agreed: Agreed, command: &str) -> Result<u8, Failure> {
     let Agreed { context, clouds, topology, desired, cloud, remote, plan, progress } = agreed;
     let reach = context.reach(&clouds);
-    let mut state = FleetState::next(&context.name, context.saved.as_ref(), reach, topology, &desired.fleet);
+    let mut state = FleetState::next(&context.name, context.saved.as_ref(), reach, topology);
     if context.saved.as_ref() != Some(&state) {
         context.dir.put_fleet(&state)?;
     }
@@ -92,7 +92,9 @@ pub(super) async fn carry_out(global: &Global, agreed: Agreed, command: &str) ->
                 .or_hint("what was done stays done; `weave-provision up` again goes on from there")
         })?;
     }
-    if state.clouds != clouds {
+    let gone = state.leaving(&desired.fleet);
+    if state.clouds != clouds || !gone.is_empty() {
+        context.vault.forget(&mut state, &gone)?;
         state.clouds = clouds;
         context.dir.put_fleet(&state)?;
     }

@@ -77,7 +77,7 @@ fn healthy() -> Evidence {
     let pairs =
         names.iter().flat_map(|from| names.iter().filter(move |to| *to != from).map(|to| pair(from, to)));
     let record = |name: &&str| (name.to_string(), HostRecord { peer: format!("peer of {name}"), issue: 1 });
-    let mut saved = FleetState::next("weave", None, CloudKind::ALL.to_vec(), Topology::Partial, &fleet);
+    let mut saved = FleetState::next("weave", None, CloudKind::ALL.to_vec(), Topology::Partial);
     saved.hosts = names.iter().map(record).collect();
     Evidence {
         range: Some("10.32.0.0/12".parse().unwrap()),

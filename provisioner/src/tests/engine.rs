@@ -74,14 +74,16 @@ impl Operator {
         let (observed, _) = observe(&cloud, &remote).await.map_err(|e| e.to_string())?;
         let files = desired.files(&vault, saved.as_ref(), &address_book(&observed.cloud)).unwrap();
         let plan = Plan::new(&desired.fleet, &files, &observed);
-        let mut state =
-            FleetState::next("weave", saved.as_ref(), clouds.to_vec(), Topology::Partial, &desired.fleet);
+        let mut state = FleetState::next("weave", saved.as_ref(), clouds.to_vec(), Topology::Partial);
         self.dir.put_fleet(&state).unwrap();
         let (journal, _) = Journal::open(&self.dir.path().join("journal.jsonl"), "up").unwrap();
         let owner = Owner { name: "weave".to_owned(), dir: self.dir.clone(), vault };
         let engine = Arc::new(Engine { cloud, remote, journal, progress: Progress::silent(), pace: quick() });
         engine.up(&plan, &desired, &owner, &mut state).await.map_err(|errors| format!("{errors:?}"))?;
         engine.journal.end("up").unwrap();
+        let gone = state.leaving(&desired.fleet);
+        owner.vault.forget(&mut state, &gone).unwrap();
+        self.dir.put_fleet(&state).unwrap();
         let patience =
             Patience { limit: Duration::from_secs(5), pause: Duration::from_millis(1), rest: Duration::ZERO };
         verify(&engine.remote, &desired.fleet, patience).await.map_err(|(error, _)| error.to_string())?;
@@ -175,6 +177,27 @@ fn another_unit_restarts_nothing() {
                 operator.assert_whole(&TWO);
                 assert_eq!(operator.up(&TWO, &Fuse::never()).await, Ok(0));
             }
+        }
+    });
+}
+
+#[test]
+fn a_host_is_remembered_until_it_is_gone_and_its_keys_no_longer() {
+    run(async {
+        for at in 0..30 {
+            let operator = Operator::new();
+            operator.up(&TWO, &Fuse::never()).await.unwrap();
+            let name = operator.world.membership("aws-1").unwrap().identity.name();
+            let ended = operator.up(&[CloudKind::Onprem], &Fuse::new(at, Blow::Fail)).await;
+            let there = operator.world.cloud.observe().unwrap().hosts.iter().any(|host| host.name == "aws-1");
+            let known = operator.dir.fleet().unwrap().unwrap().hosts.contains_key("aws-1");
+            let keys = operator.dir.path().join("hosts/aws-1");
+            assert!(known || !there, "call {at}: {ended:?}");
+            assert_eq!(keys.exists(), known, "call {at}: {ended:?}");
+            operator.up(&[CloudKind::Onprem], &Fuse::never()).await.unwrap();
+            assert!(!keys.exists(), "call {at}");
+            operator.up(&TWO, &Fuse::never()).await.unwrap();
+            assert_ne!(operator.world.membership("aws-1").unwrap().identity.name(), name, "another key");
         }
     });
 }

@@ -54,7 +54,7 @@ impl Standing {
         let cloud = Flaky { world: self.operator.world.clone(), fuse: Fuse::never() };
         let mut observed = cloud.observe().unwrap();
         spoil(&mut observed);
-        let empty = FleetState::next("weave", None, CLOUDS.to_vec(), Topology::Partial, &Default::default());
+        let empty = FleetState::next("weave", None, CLOUDS.to_vec(), Topology::Partial);
         let vault = Vault::new(self.operator.dir.clone());
         let keys = (&self.operator.dir, &vault);
         rebuild(empty, &observed, &self.answers, &NetworkName::default(), keys).unwrap()
@@ -235,7 +235,7 @@ async fn whatever_a_host_answers_is_a_loss_and_no_panic() {
 fn certificate_of_another_network() -> String {
     let operator = Operator::new();
     let vault = Vault::new(operator.dir.clone()).of_network("blue".parse().unwrap());
-    let mut state = FleetState::next("weave", None, Vec::new(), Topology::Partial, &Default::default());
+    let mut state = FleetState::next("weave", None, Vec::new(), Topology::Partial);
     vault.issue(&mut state, "aws-1").unwrap();
     vault.identity(&state, "aws-1").unwrap().unwrap().reveal().to_owned()
 }

@@ -238,7 +238,11 @@ impl Cloud for Flaky {
     }
 
     fn destroy_host(&self, name: &str) -> Result<(), ProviderError> {
-        self.ask(|cloud| cloud.destroy_host(name))
+        self.ask(|cloud| {
+            // The next of that name is another host.
+            self.world.specs.lock().unwrap().remove(name);
+            cloud.destroy_host(name)
+        })
     }
 
     fn remove_site(&self, name: &str) -> Result<(), ProviderError> {
