@@ -356,27 +356,36 @@ async fn dispatch(cli: Cli) -> Result<u8, Failure> {
     let global = cli.global;
     match cli.command {
         Command::Init => init::run(&global),
-        Command::Up(args) => interruptible(up::run(&global, &args)).await,
+        Command::Up(args) => interruptible(up::run(&global, &args), AGAIN).await,
         Command::Plan(wanted) => plan::run(&global, &wanted).await,
         Command::Status => status::run(&global).await,
-        Command::RotateKeys(args) => interruptible(rotate::run(&global, &args)).await,
-        Command::Upgrade(args) => interruptible(upgrade::run(&global, &args)).await,
-        Command::Add(args) => interruptible(members::add(&global, &args)).await,
-        Command::Remove(args) => interruptible(members::remove(&global, &args)).await,
-        Command::Down(args) => interruptible(down::run(&global, &args)).await,
+        Command::RotateKeys(args) => interruptible(rotate::run(&global, &args), AGAIN).await,
+        Command::Upgrade(args) => interruptible(upgrade::run(&global, &args), AGAIN).await,
+        Command::Add(args) => interruptible(members::add(&global, &args), UP).await,
+        Command::Remove(args) => interruptible(members::remove(&global, &args), UP).await,
+        Command::Down(args) => interruptible(down::run(&global, &args), AGAIN).await,
         Command::Ssh(args) => ssh::run(&global, &args).await,
         Command::Doctor(args) => doctor::run(&global, &args).await,
         Command::Logs(args) => logs::run(&global, &args).await,
         Command::Graph(args) => graph::run(&global, &args).await,
         Command::Iam(args) => iam::run(&global, &args),
-        Command::Import(args) => interruptible(import::run(&global, &args)).await,
+        Command::Import(args) => interruptible(import::run(&global, &args), AGAIN).await,
         Command::Completions(args) => completions::run(&args),
     }
 }
 
+/// How most commands are gone on with.
+const AGAIN: &str = "the same command again goes on from there";
+/// How those are that change the file first, and would change it once more.
+const UP: &str =
+    "`weave-provision plan` shows what of it the file says; `weave-provision up` goes on from there";
+
 /// Ends a command early when the operator or the system asks, after clearing the terminal; what was begun stands in
 /// the journal.
-async fn interruptible(command: impl Future<Output = Result<u8, Failure>>) -> Result<u8, Failure> {
+async fn interruptible(
+    command: impl Future<Output = Result<u8, Failure>>,
+    hint: &'static str,
+) -> Result<u8, Failure> {
     let signals = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()));
     let (Ok(mut interrupt), Ok(mut terminate)) = signals else { return command.await };
     let number = tokio::select! {
@@ -385,7 +394,7 @@ async fn interruptible(command: impl Future<Output = Result<u8, Failure>>) -> Re
         _ = terminate.recv() => 15,
     };
     let error = anyhow::anyhow!("interrupted; what was begun may be half done");
-    Err(Failure::new(error).with_hint("the same command again goes on from there").with_code(128 + number))
+    Err(Failure::new(error).with_hint(hint).with_code(128 + number))
 }
 
 fn start_logging(global: &Global) {

@@ -129,6 +129,11 @@ impl<R: Swap> Engine<R> {
             if pairs.is_none() && !has_program(&facts, program.checksum()) {
                 self.talk(fleet, patience).await.map_err(unchanged)?;
             }
+            // Not a step of the exchange: what was kept by an earlier upgrade is nothing to go back to.
+            let keep = || self.remote.keep(&name, program.checksum());
+            retry(self.pace, RemoteError::is_retryable, keep)
+                .await
+                .map_err(|error| unchanged(error.into()))?;
             let words = format!("{name}: upgrade weave-gateway to {}", program.checksum().short());
             let tried = self.step(&name, words, || self.exchange(&name, fleet, program, patience)).await;
             match tried {
@@ -156,8 +161,6 @@ impl<R: Swap> Engine<R> {
         patience: Patience,
     ) -> anyhow::Result<Vec<Pair>> {
         let file = WantedFile { path: GATEWAY, mode: 0o755, content: Some(program.clone()) };
-        let keep = || self.remote.keep(host, program.checksum());
-        retry(self.pace, RemoteError::is_retryable, keep).await?;
         retry(self.pace, RemoteError::is_retryable, || self.remote.put(host, &file, program)).await?;
         self.start(host).await?;
         self.talk(fleet, patience).await

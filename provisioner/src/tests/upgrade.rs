@@ -92,6 +92,26 @@ fn the_first_host_that_does_not_come_back_is_taken_back() {
 }
 
 #[test]
+fn nothing_goes_back_further_than_it_came() {
+    run(async {
+        for at in 0.. {
+            let mut operator = standing().await;
+            upgrade(&operator, b"newer program", patience(), &Fuse::never()).await.unwrap();
+            let fuse = Fuse::new(at, Blow::Fail);
+            let ended = upgrade(&operator, b"newest program", patience(), &fuse).await;
+            if fuse.asked() <= at {
+                break;
+            }
+            let first = Checksum::of(b"program");
+            assert!(!programs(&operator).contains(&first), "call {at}: {ended:?}");
+            operator.program = b"newest program";
+            operator.up(&CLOUDS, &Fuse::never()).await.unwrap();
+            operator.assert_whole(&CLOUDS);
+        }
+    });
+}
+
+#[test]
 fn a_fleet_in_which_not_all_talk_is_not_touched() {
     run(async {
         let operator = standing().await;
