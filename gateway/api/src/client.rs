@@ -17,8 +17,13 @@ pub enum ClientError {
         source: ureq::Error,
     },
     /// The gateway refused; its own words.
-    #[error("{0}")]
-    Refused(String),
+    #[error("{reason}")]
+    Refused {
+        /// The status code of its answer.
+        status: u16,
+        /// Why.
+        reason: String,
+    },
     /// The answer is of another shape: another version answers.
     #[error("the answer of the gateway on {address} cannot be read")]
     Unreadable {
@@ -98,6 +103,7 @@ impl Client {
         }
         let text = text.trim();
         let status = answer.status();
-        Err(ClientError::Refused(if text.is_empty() { status.to_string() } else { text.to_owned() }))
+        let reason = if text.is_empty() { status.to_string() } else { text.to_owned() };
+        Err(ClientError::Refused { status: status.as_u16(), reason })
     }
 }

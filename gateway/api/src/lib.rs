@@ -10,7 +10,7 @@ mod report;
 mod text;
 
 pub use client::{Client, ClientError};
-pub use ping::{PathKind, PingReport, Version};
+pub use ping::{PathKind, PingReport, Removal, RemovedPeer, Version};
 pub use report::{
     BroadcastRoute, Connection, ConnectionState, Mac, Path, Peer, PeerConnection, Process, Report, Router,
     Session, UnicastRoute, VersionCheck,

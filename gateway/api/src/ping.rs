@@ -49,6 +49,33 @@ pub struct PingReport {
     pub ok: bool,
 }
 
+/// What came of forgetting a peer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RemovedPeer {
+    /// The peer, as it was named.
+    pub peer: String,
+    /// What came of it.
+    pub outcome: Removal,
+    /// How many addresses were taken over from it.
+    pub ips: u64,
+    /// Why it was not forgotten; absent when it was.
+    pub reason: Option<String>,
+}
+
+/// Whether a peer was forgotten.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Removal {
+    /// It was.
+    Removed,
+    /// Nobody knows it.
+    Unknown,
+    /// It is alive.
+    Alive,
+    /// It was not, for another reason.
+    Failed,
+}
+
 /// Who answers.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Version {

@@ -30,6 +30,7 @@ pub(crate) fn run() -> ExitCode {
         Command::Report { format } => query::report(format.as_deref()),
         Command::Connect { replace, peers } => query::connect(&peers, replace),
         Command::Forget { peers } => query::forget(&peers),
+        Command::Rmpeer { peers } => query::rmpeer(&peers, output),
         Command::Attach(place) => host::attach(&place.parse().unwrap_or_else(|e| e.exit())),
         Command::Detach(place) => host::detach(&place.parse().unwrap_or_else(|e| e.exit())),
         Command::Expose { addresses } => host::expose(&addresses),

@@ -1,6 +1,7 @@
 //! `weave-gateway`, also installed as `weave`: the gateway daemon and the commands that talk to it.
 #![expect(clippy::disallowed_methods, reason = "program: clock, files, environment and processes")]
 
+mod bridging;
 mod cli;
 mod config;
 mod echo;
@@ -9,6 +10,7 @@ mod node;
 mod notify;
 mod persist;
 mod pinging;
+mod remembering;
 mod renewal;
 mod report;
 

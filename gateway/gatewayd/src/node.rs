@@ -15,34 +15,24 @@ use anyhow::Context as _;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, watch};
-use weave_datapath_user::{Datapath, Tap};
-use weave_hostnet::{Bridge, Change, Host, HostError};
+use weave_datapath_user::Datapath;
+use weave_hostnet::{Bridge, Host, HostError};
 use weave_http_api::{Command, Refused, Reply};
-use weave_mesh::Remembered;
+use weave_mesh::{NotDead, Remembered};
 use weave_model::{Cidr, Forwarding, PathReport, PeerName, Target};
-use weave_peering::{Peering, Port};
+use weave_peering::{Peering, PeeringError, Port};
 use weave_switch::Switch;
 use weave_trust::Membership;
 
+use crate::bridging::{TAP, keep_switch, open_switch, overlay_mtu};
 use crate::cli::Hint;
 use crate::config::Config;
 use crate::echo::Echo;
 use crate::persist::{Memory, Store};
+use crate::remembering::Remembering;
 use crate::report::Reporter;
 use crate::{membership, notify, pinging, renewal};
 
-/// The device between bridge and data threads.
-pub(crate) const TAP: &str = "vethwe-tap";
-
-/// The overlay's MTU on an underlay of 1,500 bytes, as the original's.
-const DEFAULT_MTU: u16 = 1376;
-/// What is left between overlay and underlay MTU: 122 bytes of a relayed path over IPv4, rounded up to a multiple of
-/// four; an underlay of IPv6 needs 20 more.
-const OVERHEAD: u32 = 124;
-const OVERHEAD_V6: u32 = 144;
-
-/// How often the bridge is compared with what it should be.
-const SWITCH_EVERY: Duration = Duration::from_secs(15);
 /// How often the host's addresses are compared with those we tell others.
 const ADDRESSES_EVERY: Duration = Duration::from_secs(15);
 /// What withdrawing from the network may take.
@@ -92,6 +82,7 @@ struct Node {
     config: Config,
     local: PeerName,
     store: Store,
+    remembering: Remembering,
     host: Arc<Host>,
     switch: Arc<Switch>,
     peering: Peering,
@@ -155,6 +146,7 @@ impl Node {
         Ok(Node {
             config,
             local,
+            remembering: Remembering::start(store.clone()),
             store,
             host,
             switch,
@@ -232,10 +224,7 @@ impl Node {
     fn remember(&self, remembered: Remembered) {
         let Remembered { short_id, sequence, targets } = remembered;
         let configured = self.config.targets.clone();
-        if let Err(error) = self.store.remember(&Memory { short_id, sequence, targets, configured }) {
-            // The next start then chooses anew; nothing is lost but time.
-            tracing::error!(error = format!("{error:#}"), "state cannot be remembered");
-        }
+        self.remembering.remember(Memory { short_id, sequence, targets, configured });
     }
 
     /// Answers from tasks of their own, so that no request holds up forwarding.
@@ -254,6 +243,10 @@ impl Node {
             Command::Ping { peer, count, reply } => {
                 let (reporter, echo) = (self.reporter(), self.echo.clone());
                 tokio::spawn(async move { reply.send(pinging::ping(&reporter, &echo, &peer, count).await) });
+            }
+            Command::RemovePeer { peer, reply } => {
+                let peering = self.peering.clone();
+                tokio::spawn(async move { reply.send(remove_peer(&peering, peer).await) });
             }
             // Taken out before.
             Command::Stop(reply) => drop(reply.send(Ok(()))),
@@ -293,67 +286,22 @@ impl Node {
     async fn stop(self) {
         self.helpers.iter().for_each(tokio::task::JoinHandle::abort);
         self.peering.stop(LEAVE_WITHIN).await;
+        self.remembering.finish(LEAVE_WITHIN).await;
         // Joins threads, which may wait for a poll to end.
         let _ = tokio::task::spawn_blocking(move || self.datapath.stop()).await;
     }
 }
 
-/// Opens the TAP and puts it into the bridge; takes back what it made when it fails half-way.
-async fn open_switch(host: &Host, bridge: &Bridge, workers: usize) -> anyhow::Result<Tap> {
-    let there_before = nix::net::if_::if_nametoindex(TAP).is_ok();
-    let tap = Tap::open(TAP, workers)?;
-    if let Err(error) = join_switch(host, bridge).await {
-        if !there_before {
-            let _ = host.remove_interface(TAP).await;
-        }
-        return Err(error.into());
-    }
-    Ok(tap)
-}
-
-/// Makes the bridge as it should be, with the TAP and the containers that lost it; says whether anything was amiss.
-async fn join_switch(host: &Host, bridge: &Bridge) -> Result<Change, HostError> {
-    let made = host.ensure_bridge(bridge).await?;
-    let joined = host.ensure_port(&bridge.name, TAP, bridge.mtu).await?;
-    let adopted = host.adopt_ports(&bridge.name).await?;
-    Ok(if [made, joined, adopted].contains(&Change::Changed) { Change::Changed } else { Change::Unchanged })
-}
-
-/// Mends what others did to the bridge, as long as the gateway runs.
-///
-/// A TAP that is gone is not mended here: its data thread ends the gateway.
-async fn keep_switch(host: Arc<Host>, bridge: Bridge, echo: Echo) {
-    loop {
-        tokio::time::sleep(SWITCH_EVERY).await;
-        let there_before = nix::net::if_::if_nametoindex(bridge.name.as_str()).is_ok();
-        match join_switch(&host, &bridge).await {
-            Ok(Change::Unchanged) => continue,
-            Ok(Change::Changed) if there_before => {
-                tracing::warn!(bridge = bridge.name, "the bridge had been changed and was mended")
-            }
-            Ok(Change::Changed) => tracing::warn!(
-                bridge = bridge.name,
-                "the bridge had been deleted and was made anew; expose its addresses again"
-            ),
-            Err(error) => tracing::warn!(bridge = bridge.name, %error, "the bridge cannot be mended"),
-        }
-        if let Err(error) = echo.rebind(&bridge.name) {
-            tracing::warn!(bridge = bridge.name, %error, "`weave ping` does not work");
-        }
-    }
-}
-
-/// What the operator said, else the default, or what the smallest underlay leaves.
-async fn overlay_mtu(config: &Config, host: &Host) -> anyhow::Result<u16> {
-    if let Some(mtu) = config.mtu {
-        return Ok(mtu);
-    }
-    let v6 = config.advertise.iter().any(SocketAddr::is_ipv6)
-        || config.targets.iter().filter_map(|t| t.socket_address(1)).any(|a| a.is_ipv6());
-    let overhead = if v6 { OVERHEAD_V6 } else { OVERHEAD };
-    let underlay = host.underlay_addresses().await?.into_iter().map(|(_, _, mtu)| mtu).min();
-    let room = underlay.map_or(u32::from(DEFAULT_MTU), |mtu| mtu.saturating_sub(overhead));
-    Ok(u16::try_from(room).unwrap_or(DEFAULT_MTU).min(DEFAULT_MTU))
+/// Forgets a peer that is dead; returns how many addresses were taken over from it.
+async fn remove_peer(peering: &Peering, peer: String) -> Result<u64, Refused> {
+    peering.bury(peer).await.map_err(|error| match error {
+        PeeringError::NotDead(why @ NotDead::Unknown(_)) => Refused::Unknown(why.to_string()),
+        PeeringError::NotDead(why @ NotDead::Alive { .. }) => Refused::Conflict(why.to_string()),
+        PeeringError::NotDead(why) => Refused::Invalid(why.to_string()),
+        error => Refused::Failed(error.to_string()),
+    })?;
+    // Nobody gives addresses out, so nobody holds any.
+    Ok(0)
 }
 
 /// Tells the mesh when the addresses change, beside the loop: the kernel may take seconds to answer, and forwarding

@@ -15,8 +15,8 @@ use weave_model::{PeerName, Routes, ShortId};
 use weave_peering::Peering;
 use weave_switch::{Location, Switch};
 
+use crate::bridging::TAP;
 use crate::config::{Admission, Config};
-use crate::node::TAP;
 use crate::notify;
 
 /// What carries the frames, where the original says `fastdp` or `sleeve`.

@@ -13,6 +13,12 @@ pub enum Refused {
     /// The request cannot be right.
     #[error("{0}")]
     Invalid(String),
+    /// Nobody knows what it names.
+    #[error("{0}")]
+    Unknown(String),
+    /// It is right, but not as things stand.
+    #[error("{0}")]
+    Conflict(String),
     /// The host or the network did not let it.
     #[error("{0}")]
     Failed(String),
@@ -51,6 +57,13 @@ pub enum Command {
         count: u32,
         /// One line a peer.
         reply: Reply<Vec<PingReport>>,
+    },
+    /// Forget a peer that is dead, by name or nickname, and take over what it held.
+    RemovePeer {
+        /// Who.
+        peer: String,
+        /// How many addresses were taken over.
+        reply: Reply<u64>,
     },
     /// Withdraw from the network and end the process.
     Stop(Reply<()>),

@@ -44,6 +44,7 @@ pub(crate) fn router(node: Node) -> Router {
         .route("/forget", post(forget))
         .route("/expose/{address}/{length}", post(expose).delete(hide))
         .route("/ping", get(ping))
+        .route("/peer/{name}", delete(remove_peer))
         .route("/process", delete(stop_process))
         .with_state(node)
 }
@@ -56,6 +57,8 @@ async fn ask<T>(node: &Node, command: impl FnOnce(Reply<T>) -> Command) -> Resul
     match tokio::time::timeout(ANSWER_WITHIN, answer).await {
         Ok(Ok(Ok(value))) => Ok(value),
         Ok(Ok(Err(Refused::Invalid(reason)))) => Err(bad_request(&reason)),
+        Ok(Ok(Err(Refused::Unknown(reason)))) => Err(Failure(StatusCode::NOT_FOUND, reason)),
+        Ok(Ok(Err(Refused::Conflict(reason)))) => Err(Failure(StatusCode::CONFLICT, reason)),
         Ok(Ok(Err(Refused::Failed(reason)))) => Err(Failure(StatusCode::INTERNAL_SERVER_ERROR, reason)),
         Ok(Err(_)) => Err(unavailable()),
         Err(_) => Err(Failure(StatusCode::GATEWAY_TIMEOUT, "the gateway did not answer in time".to_owned())),
@@ -225,6 +228,17 @@ async fn ping(State(node): State<Node>, Query(query): Query<PingQuery>) -> Resul
     let PingQuery { peer, count } = query;
     let count = count.unwrap_or(3).clamp(1, MAX_PINGS);
     Ok(Json(ask(&node, |reply| Command::Ping { peer, count, reply }).await?).into_response())
+}
+
+async fn remove_peer(
+    State(node): State<Node>,
+    headers: HeaderMap,
+    Path(peer): Path<String>,
+) -> Result<Response, Failure> {
+    own_origin(&headers)?;
+    let name = peer.clone();
+    let count = ask(&node, |reply| Command::RemovePeer { peer, reply }).await?;
+    Ok(format!("{count} IPs taken over from {name}\n").into_response())
 }
 
 async fn stop_process(State(node): State<Node>, headers: HeaderMap) -> Result<Response, Failure> {

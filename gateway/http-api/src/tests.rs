@@ -64,6 +64,17 @@ async fn node(mut commands: mpsc::Receiver<Command>) -> Vec<String> {
                 };
                 reply.send(Ok(vec![line])).is_ok()
             }
+            Command::RemovePeer { peer, reply } => {
+                let alive = || Refused::Conflict(format!("{peer} is alive"));
+                let unknown = || Refused::Unknown(format!("no peer is called '{peer}'"));
+                let outcome = match peer.as_str() {
+                    "two" => Err(alive()),
+                    "aws/1 ä" => Ok(7),
+                    _ => Err(unknown()),
+                };
+                seen.push(format!("remove {peer}"));
+                reply.send(outcome).is_ok()
+            }
             Command::Stop(reply) => {
                 seen.push("stop".to_owned());
                 reply.send(Ok(())).is_ok()
@@ -98,13 +109,13 @@ fn the_report_comes_as_text_json_template_and_metrics() {
     with_server(|client| {
         assert!(client.text("/status").unwrap().contains("  Connections: 1 (1 established)\n"));
         assert_eq!(client.text("/status/targets").unwrap(), "192.0.2.2\n192.0.2.3\n");
-        assert!(matches!(client.text("/status/dns9"), Err(ClientError::Refused(_))));
+        assert!(matches!(client.text("/status/dns9"), Err(ClientError::Refused { status: 404, .. })));
         assert_eq!(client.value::<Report>("/report").unwrap(), report());
         let template = |format: &str| client.text(&format!("/report?format={format}"));
         assert_eq!(template("{{.Router.NickName}}%20{{len%20.Router.Targets}}").unwrap(), "one 2");
         assert_eq!(template("{{range%20.Router.Targets}}[{{.}}]{{end}}").unwrap(), "[192.0.2.2][192.0.2.3]");
         assert_eq!(template("{{json%20.Router.Targets}}").unwrap(), r#"["192.0.2.2","192.0.2.3"]"#);
-        assert!(matches!(template("{{.Router"), Err(ClientError::Refused(_))));
+        assert!(matches!(template("{{.Router"), Err(ClientError::Refused { status: 400, .. })));
         let metrics = client.text("/metrics").unwrap();
         assert!(metrics.contains("weave_connections{state=\"established\"} 1\n"), "{metrics}");
         assert!(metrics.contains("weave_drops_total{reason=\"malformed\"} 3\n"), "{metrics}");
@@ -128,6 +139,13 @@ fn changes_reach_the_node_and_mistakes_come_back() {
         );
         let lines: Vec<PingReport> = client.value("/ping?peer=two&count=4").unwrap();
         assert_eq!((lines[0].sent, lines[0].ok), (4, true));
+        let taken = client.delete("/peer/aws%2F1%20%C3%A4").unwrap();
+        assert_eq!(taken, "7 IPs taken over from aws/1 ä\n");
+        for (peer, status, reason) in [("two", 409, "two is alive"), ("x", 404, "no peer is called 'x'")] {
+            let refused = client.delete(&format!("/peer/{peer}")).unwrap_err();
+            assert!(matches!(refused, ClientError::Refused { status: s, .. } if s == status), "{refused:?}");
+            assert_eq!(refused.to_string(), reason);
+        }
         client.delete("/process").unwrap();
     });
     let expected = [
@@ -136,6 +154,9 @@ fn changes_reach_the_node_and_mistakes_come_back() {
         "forget [192.0.2.9]",
         "forget [192.0.2.8, 192.0.2.9]",
         "expose 10.2.1.1/24",
+        "remove aws/1 ä",
+        "remove two",
+        "remove x",
         "stop",
     ];
     assert_eq!(seen, expected);

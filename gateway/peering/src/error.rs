@@ -14,6 +14,9 @@ pub enum PeeringError {
     /// The certificate is not of this peer's key, or not of the CAs that come with it.
     #[error("this peer cannot go on with another certificate")]
     NotARenewal(#[source] weave_mesh::Refused),
+    /// A peer is not forgotten as a dead one.
+    #[error(transparent)]
+    NotDead(#[from] weave_mesh::NotDead),
     /// Peering was stopped.
     #[error("peering has stopped")]
     Stopped,

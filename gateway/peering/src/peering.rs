@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::{Notify, mpsc, oneshot};
-use weave_mesh::{Connection, Mesh, Record};
+use weave_mesh::{Connection, Mesh, NotDead, Record};
 use weave_model::{PathReport, PeerName, Routes, ShortId, Target};
 use weave_trust::Membership;
 
@@ -111,6 +111,13 @@ pub(crate) enum Control {
         /// Told what came of it.
         answer: oneshot::Sender<Result<(), PeeringError>>,
     },
+    /// Forgets a peer that is dead.
+    Bury {
+        /// Its name or nickname.
+        who: String,
+        /// Told who it was, or why not.
+        answer: oneshot::Sender<Result<PeerName, NotDead>>,
+    },
     /// Asks for the status.
     Status(oneshot::Sender<Status>),
     /// Leaves the network until the deadline and ends.
@@ -151,6 +158,13 @@ impl Peering {
         let control = Control::Renew { membership, answer };
         self.controls.send(control).await.map_err(|_| PeeringError::Stopped)?;
         answered.await.map_err(|_| PeeringError::Stopped)?
+    }
+
+    /// Forgets a peer at once, given by its name or nickname, that somebody knows to be dead; returns its name.
+    pub async fn bury(&self, who: String) -> Result<PeerName, PeeringError> {
+        let (answer, answered) = oneshot::channel();
+        self.controls.send(Control::Bury { who, answer }).await.map_err(|_| PeeringError::Stopped)?;
+        Ok(answered.await.map_err(|_| PeeringError::Stopped)??)
     }
 
     /// Tells what a probe of the data path found. Never blocks; of two reports on one peer the newer counts.

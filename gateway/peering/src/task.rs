@@ -18,8 +18,8 @@ use quinn::VarInt;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tracing::{debug, info, warn};
-use weave_mesh::{CloseReason, Command, DialId, Mesh};
-use weave_model::{Forwarding, LinkId, Routes};
+use weave_mesh::{CloseReason, Command, DialId, Mesh, NotDead};
+use weave_model::{Forwarding, LinkId, PeerName, Routes};
 use weave_trust::Membership;
 
 use crate::dial::{Dialler, Local, listen};
@@ -131,6 +131,7 @@ impl Task {
                 control = self.controls.recv() => match control {
                     Some(Control::Command(command)) => self.command(command),
                     Some(Control::Renew { membership, answer }) => drop(answer.send(self.renew(membership))),
+                    Some(Control::Bury { who, answer }) => drop(answer.send(self.bury(&who))),
                     // Who asked and did not wait is not owed an answer.
                     Some(Control::Status(answer)) => drop(answer.send(self.status())),
                     Some(Control::Stop { deadline, done }) => break Some((deadline, done)),
@@ -188,6 +189,15 @@ impl Task {
         renewed.map_err(PeeringError::NotARenewal)?;
         self.local.credentials.replace(next);
         Ok(())
+    }
+
+    fn bury(&mut self, who: &str) -> Result<PeerName, NotDead> {
+        let buried = self.mesh.handle_death(who, Instant::now());
+        self.drain();
+        if let Ok(peer) = &buried {
+            info!(%peer, "a dead peer is forgotten");
+        }
+        buried
     }
 
     fn take_reports(&mut self) {

@@ -67,6 +67,12 @@ pub(crate) enum Command {
         #[arg(value_name = "PEER", required = true)]
         peers: Vec<String>,
     },
+    /// Forget peers that are dead, at once instead of after half an hour
+    Rmpeer {
+        /// Name or nickname of a peer that will not come back
+        #[arg(value_name = "PEER", required = true)]
+        peers: Vec<String>,
+    },
     /// Put a network namespace on the switch
     Attach(Place),
     /// Take a network namespace, or addresses of it, off the switch

@@ -17,7 +17,7 @@ use weave_hostnet::Host;
 use super::args::{Launch, Reset};
 use super::{Hint, PATIENCE, client, host};
 use crate::config::{Admission, Config};
-use crate::{node, persist};
+use crate::{bridging, node, persist};
 
 /// Deriving the network's key from a password takes a second on a slow machine.
 const READY_WITHIN: Duration = Duration::from_secs(30);
@@ -217,7 +217,7 @@ pub(super) fn reset(reset: &Reset) -> anyhow::Result<ExitCode> {
         if let Err(errors) = host.remove_bridge(&reset.weave_bridge).await {
             failures.extend(errors.iter().map(ToString::to_string));
         }
-        if let Err(error) = host.remove_interface(node::TAP).await {
+        if let Err(error) = host.remove_interface(bridging::TAP).await {
             failures.push(error.to_string());
         }
         anyhow::Ok(failures)

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
-use weave_api::{PingReport, Report, Section, Version};
+use weave_api::{ClientError, PingReport, Removal, RemovedPeer, Report, Section, Version};
 
 use super::{PATIENCE, client};
 use crate::cli::Output;
@@ -52,6 +52,40 @@ pub(super) fn forget(peers: &[String]) -> anyhow::Result<ExitCode> {
     let form: Vec<(&str, String)> = peers.iter().map(|peer| ("peer", peer.clone())).collect();
     client(PATIENCE).post("/forget", &form)?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// `weave rmpeer PEER…`: exit 1 unless all were forgotten.
+pub(super) fn rmpeer(peers: &[String], output: Output) -> anyhow::Result<ExitCode> {
+    let removed = peers.iter().map(|peer| remove(peer)).collect::<Result<Vec<RemovedPeer>, ClientError>>()?;
+    match output {
+        Output::Json => println!("{}", serde_json::to_string(&removed)?),
+        Output::Text => removed.iter().for_each(|removed| match &removed.reason {
+            None => println!("{} IPs taken over from {}", removed.ips, removed.peer),
+            Some(reason) => eprintln!("error: {reason}"),
+        }),
+    }
+    let all = removed.iter().all(|removed| removed.outcome == Removal::Removed);
+    Ok(if all { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// What the gateway says of one peer; `Err`: none answers.
+fn remove(peer: &str) -> Result<RemovedPeer, ClientError> {
+    let named = |outcome, ips, reason| RemovedPeer { peer: peer.to_owned(), outcome, ips, reason };
+    match client(PATIENCE).delete(&format!("/peer/{}", percent(peer))) {
+        Ok(answer) => {
+            let ips = answer.split(' ').next().and_then(|count| count.parse().ok()).unwrap_or_default();
+            Ok(named(Removal::Removed, ips, None))
+        }
+        Err(ClientError::Refused { status, reason }) => {
+            let outcome = match status {
+                404 => Removal::Unknown,
+                409 => Removal::Alive,
+                _ => Removal::Failed,
+            };
+            Ok(named(outcome, 0, Some(reason)))
+        }
+        Err(error) => Err(error),
+    }
 }
 
 /// `weave ping PEER`: exit 1 unless every frame came back from everybody.

@@ -155,6 +155,18 @@ impl Drop for Bed {
     }
 }
 
+/// Two linked gateways with an attached namespace each, 10.32.1.1 and 10.32.1.2, fd00:32::1 and fd00:32::2.
+pub(crate) fn pair() -> (Bed, String, String) {
+    let mut bed = Bed::new(2, &[(0, 1)]);
+    bed.launch(0, &[]);
+    bed.launch(1, &[bed.address(0, 1)]);
+    let (one, other) = (bed.container("c0"), bed.container("c1"));
+    bed.weave_ok(0, &format!("attach 10.32.1.1/24 fd00:32::1/64 netns:{one}"));
+    bed.weave_ok(1, &format!("attach 10.32.1.2/24 fd00:32::2/64 netns:{other}"));
+    wait_until("the first ping", Duration::from_secs(15), || bed.pings(&one, "10.32.1.2"));
+    (bed, one, other)
+}
+
 fn ok(what: &str, output: &Output, more: impl FnOnce() -> String) -> String {
     let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success(), "{what}: {}\n{out}{err}\n{}", output.status, more());

@@ -1,5 +1,6 @@
 //! As root, one at a time (profile `netns`).
 
+mod deaths;
 mod deletions;
 mod hosts;
 mod mesh;

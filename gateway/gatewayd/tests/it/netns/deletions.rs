@@ -2,23 +2,11 @@
 
 use std::time::Duration;
 
-use crate::bed::{Bed, wait_until};
+use crate::bed::{pair, wait_until};
 
 const SOON: Duration = Duration::from_secs(15);
 /// Twice as long as the bridge goes unwatched.
 const MENDED_WITHIN: Duration = Duration::from_secs(30);
-
-/// Two linked gateways with an attached namespace each.
-fn pair() -> (Bed, String, String) {
-    let mut bed = Bed::new(2, &[(0, 1)]);
-    bed.launch(0, &[]);
-    bed.launch(1, &[bed.address(0, 1)]);
-    let (one, other) = (bed.container("c0"), bed.container("c1"));
-    bed.weave_ok(0, &format!("attach 10.32.1.1/24 netns:{one}"));
-    bed.weave_ok(1, &format!("attach 10.32.1.2/24 netns:{other}"));
-    wait_until("the first ping", SOON, || bed.pings(&one, "10.32.1.2"));
-    (bed, one, other)
-}
 
 #[test]
 fn a_deleted_bridge_is_made_anew_with_its_containers() {

@@ -2,21 +2,9 @@
 
 use std::time::Duration;
 
-use crate::bed::{Bed, PASSWORD, wait_until};
+use crate::bed::{Bed, PASSWORD, pair, wait_until};
 
 const SOON: Duration = Duration::from_secs(10);
-
-/// Two linked gateways with an attached namespace each.
-fn pair() -> (Bed, String, String) {
-    let mut bed = Bed::new(2, &[(0, 1)]);
-    bed.launch(0, &[]);
-    bed.launch(1, &[bed.address(0, 1)]);
-    let (one, other) = (bed.container("c0"), bed.container("c1"));
-    bed.weave_ok(0, &format!("attach 10.32.1.1/24 fd00:32::1/64 netns:{one}"));
-    bed.weave_ok(1, &format!("attach 10.32.1.2/24 fd00:32::2/64 netns:{other}"));
-    wait_until("the first ping", SOON, || bed.pings(&one, "10.32.1.2"));
-    (bed, one, other)
-}
 
 #[test]
 fn attached_namespaces_reach_each_other() {

@@ -39,7 +39,14 @@ fn mistakes_of_usage_exit_with_2() {
 #[test]
 fn without_a_gateway_commands_say_how_to_start_one() {
     let bed = Bed::new(1, &[]);
-    for line in ["status", "connect 192.0.2.1", "attach 10.2.0.1/24 netns:x", "expose 10.2.0.1/24", "stop"] {
+    for line in [
+        "status",
+        "connect 192.0.2.1",
+        "attach 10.2.0.1/24 netns:x",
+        "expose 10.2.0.1/24",
+        "rmpeer h9",
+        "stop",
+    ] {
         let said = fails(&bed, line, 1);
         assert!(said.starts_with("error: no gateway answers on http://127.0.0.1:6784"), "{said}");
         assert!(said.contains("hint: start it with `weave launch`"), "{said}");
