@@ -14,7 +14,7 @@ use aws_sdk_ec2::Client;
 use aws_sdk_ec2::config::http::HttpResponse;
 use aws_sdk_ec2::config::retry::{RetryConfig, RetryPartition};
 use aws_sdk_ec2::config::{Credentials, ProvideCredentials as _, Region};
-use aws_sdk_ec2::error::{DisplayErrorContext, ProvideErrorMetadata, SdkError};
+use aws_sdk_ec2::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_ec2::types::{Filter, ResourceType, Tag, TagSpecification};
 use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
 use cloud_core::ProviderError;
@@ -125,8 +125,20 @@ where
         code: error.code().map(str::to_owned),
         status: error.raw_response().map(|response| response.status().as_u16()),
         stage,
-        message: said.unwrap_or_else(|| DisplayErrorContext(&error).to_string()),
+        message: said.unwrap_or_else(|| chain(&error)),
     }
+}
+
+/// An error and its causes on one line; the SDK's own form of this also has all of them in the form for programmers.
+fn chain(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut texts: Vec<String> = Vec::new();
+    for cause in std::iter::successors(Some(error), |error| error.source()) {
+        let text = cause.to_string();
+        if !texts.iter().any(|there| there.contains(&text)) {
+            texts.push(text);
+        }
+    }
+    texts.join(": ")
 }
 
 /// What an answer promised and did not hold.

@@ -69,7 +69,8 @@ impl Failure {
     /// The provider's error for this failure on `what`, e.g. `host aws-1`: one line that says what to do.
     pub(crate) fn about(&self, what: &str) -> ProviderError {
         let Failure { action, message, .. } = self;
-        let code = self.code.as_deref().unwrap_or("no error code");
+        let status = self.status.map(|status| format!("status {status} without a code"));
+        let code = self.code.as_deref().or(status.as_deref()).unwrap_or("no error code");
         let said = format!("{what}: ec2:{action} answered {code}: {}", one_line(message));
         match self.class() {
             Class::Retryable if self.stage == Stage::Unreachable => ProviderError::Retryable(format!(

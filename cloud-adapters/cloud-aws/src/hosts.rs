@@ -103,10 +103,15 @@ impl Aws {
 
     /// The network of the host's site, with what a crash left out of it.
     async fn network_for(&self, spec: &HostSpec) -> Result<Network, ProviderError> {
-        let sites = self.sites().await?;
-        let site: Option<Site> = sites.into_iter().find(|site| site.name == spec.site);
-        self.ensure_network(&site.ok_or_else(|| ProviderError::NotFound(format!("site {}", spec.site)))?)
-            .await
+        let find = async || Ok(self.sites().await?.into_iter().find(|site| site.name == spec.site));
+        // What was made a moment ago may not show yet.
+        let site: Site = match self.until(self.tuning.visible, &format!("site {}", spec.site), find).await {
+            Err(error) if error.is_retryable() => {
+                find().await?.ok_or_else(|| ProviderError::NotFound(format!("site {}", spec.site)))?
+            }
+            found => found?,
+        };
+        self.ensure_network(&site).await
     }
 
     /// Runs an instance in the first zone with room; returns its id.

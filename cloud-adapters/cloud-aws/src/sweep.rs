@@ -26,14 +26,12 @@ impl Aws {
             let what = format!("security group {}", group.id);
             failed.extend(self.remove(&what, async || self.api.delete_group(&group.id).await).await.err());
         }
-        // What stays of a VPC keeps the VPC, and is told already.
-        if failed.is_empty() {
-            for vpc in &vpcs {
-                failed.extend(self.remove_vpc(&vpc.id).await.err());
-            }
+        all_of(std::mem::take(&mut failed))?;
+        for vpc in &vpcs {
+            failed.extend(self.remove_vpc(&vpc.id).await.err());
         }
-        failed.extend(self.remove_idle_gateways(&at, None).await.err());
         all_of(failed)?;
+        self.remove_idle_gateways(&at, None).await?;
         self.until(self.tuning.visible, &format!("the end of site {name}"), async || {
             let (vpcs, groups) = self.pieces(Some(name)).await?;
             Ok((vpcs.is_empty() && groups.is_empty()).then_some(()))

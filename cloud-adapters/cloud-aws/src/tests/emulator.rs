@@ -6,6 +6,7 @@
 mod faults;
 mod hosts;
 mod lost;
+mod matrix;
 mod networks;
 
 use std::collections::BTreeMap;

@@ -250,6 +250,32 @@ fn a_sweep_removes_a_whole_fleet_and_names_what_stays() {
 }
 
 #[test]
+fn addresses_go_on_being_given_back_and_all_that_stay_are_told() {
+    let emulator = Emulator::start();
+    let cloud = emulator.cloud_with(AwsConfig { elastic_ip: true, ..emulator.config() }, tuning());
+    cloud.ensure_site(&site()).unwrap();
+    // Of a host that was never there: two twins of a lost answer, and one more.
+    let tags =
+        Tags::from([("weave-fleet", "demo"), ("weave-site", "aws"), ("weave-host", "aws-1")].map(pair));
+    let ids: Vec<String> =
+        (0..3).map(|_| emulator.runtime.block_on(cloud.api.allocate(&tags)).unwrap()).collect();
+    emulator.proxy.fail("ReleaseAddress", 2, Fault::Error(403, "UnauthorizedOperation"));
+    let error = cloud.destroy_host("aws-1").unwrap_err();
+    let text = error.to_string();
+    assert!(matches!(error, ProviderError::Permission(_)), "{error:?}");
+    let left = emulator.runtime.block_on(cloud.api.addresses(&[])).unwrap();
+    assert_eq!(left.len(), 2);
+    for address in &left {
+        assert!(
+            ids.contains(&address.id) && text.contains(&format!("elastic address {}: ", address.id)),
+            "{text}"
+        );
+    }
+    cloud.destroy_host("aws-1").unwrap();
+    assert_eq!(emulator.runtime.block_on(cloud.api.addresses(&[])).unwrap(), []);
+}
+
+#[test]
 fn removal_goes_from_what_depends_to_what_is_depended_on() {
     let emulator = Emulator::start_empty();
     let cloud = emulator.cloud_with(AwsConfig { elastic_ip: true, ..emulator.config() }, tuning());
