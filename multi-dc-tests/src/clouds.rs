@@ -145,10 +145,11 @@ impl Clouds {
     }
 
     fn compute_remains(&self, fleet: &str) -> anyhow::Result<Vec<String>> {
-        // Every name of the fleet's begins with it; networks and firewalls have nothing else to know them by.
+        // Networks and firewalls have nothing but their names to know them by.
+        let prefix = format!("weave-{fleet}-");
         let things = self.compute.ask_json("GET", "/_things", "")?;
         let paths = things.as_array().context("no list of things")?.iter().filter_map(Value::as_str);
-        let ours = |path: &&str| path.rsplit('/').next().is_some_and(|name| name.starts_with(fleet));
+        let ours = |path: &&str| path.rsplit('/').next().is_some_and(|name| name.starts_with(&prefix));
         Ok(paths.filter(ours).map(str::to_owned).collect())
     }
 

@@ -5,6 +5,8 @@ mod netns_cables;
 #[cfg(feature = "clouds")]
 mod netns_clouds;
 #[cfg(feature = "clouds")]
+mod netns_clouds_killed;
+#[cfg(feature = "clouds")]
 mod netns_clouds_trouble;
 mod netns_crash;
 mod netns_failover;

@@ -32,6 +32,11 @@ fn up_makes_hosts_of_user_data_and_down_leaves_nothing_in_the_clouds() -> anyhow
         eprintln!("up again: {:?}", again.took);
         ensure!(again.stdout.lines().any(|line| line == "plan: 0 to change"), "{again}");
         pings_everywhere(ground)?;
+        let there = ground.clouds()?.remains(FLEET)?;
+        for kind in ["DescribeInstances ", "DescribeSecurityGroups ", "/instances/", "/firewalls/"] {
+            // What is not found here would not be missed below.
+            ensure!(there.iter().any(|thing| thing.contains(kind)), "no {kind} in {there:?}");
+        }
         let secrets = secrets(ground)?;
         ground.provision(&["plan", "--json"])?.expect_success()?;
         ground.provision(&["status", "--json"])?.expect_success()?;
@@ -163,7 +168,7 @@ fn instances_of_both_clouds_become_hosts_and_go_with_them() -> anyhow::Result<()
         let user_data = |name: &str| format!("#cloud-config\n{}\n", json!({ "hostname": name }));
         let id = launch(clouds, "aws-1", &user_data("from-ec2"))?;
         let instance = json!({
-            "name": "e2e-hand-made",
+            "name": "weave-e2e-hand-made",
             "labels": { "weave-fleet": "e2e", "weave-host": "gcp-1" },
             "machineType": "zones/europe-west1-b/machineTypes/e2-small",
             "disks": [{ "initializeParams": { "sourceImage": "ubuntu-2404-noble-amd64-v20261020" } }],
@@ -200,9 +205,12 @@ fn instances_of_both_clouds_become_hosts_and_go_with_them() -> anyhow::Result<()
 
         let listed = clouds.remains(FLEET)?;
         ensure!(listed.contains(&format!("DescribeInstances {id}")), "{listed:?}");
-        ensure!(listed.contains(&"zones/europe-west1-b/instances/e2e-hand-made".to_owned()), "{listed:?}");
+        ensure!(
+            listed.contains(&"zones/europe-west1-b/instances/weave-e2e-hand-made".to_owned()),
+            "{listed:?}"
+        );
         clouds.ec2("TerminateInstances", &format!("&InstanceId.1={id}"))?;
-        clouds.compute("DELETE", "zones/europe-west1-b/instances/e2e-hand-made", &json!({}))?;
+        clouds.compute("DELETE", "zones/europe-west1-b/instances/weave-e2e-hand-made", &json!({}))?;
         ground.is_empty()?;
         ensure!(clouds.complaints().is_empty(), "{:?}", clouds.complaints());
         Ok(())
