@@ -15,7 +15,7 @@ use tokio::task::JoinSet;
 use weave_trust::Membership;
 
 use crate::desired::{Desired, address_book};
-use crate::fleet::Host;
+use crate::fleet::{Fleet, Host};
 use crate::install::{Checksum, Facts, IDENTITY, WantedFile, generation};
 use crate::journal::Journal;
 use crate::observe::call;
@@ -24,7 +24,7 @@ use crate::progress::Progress;
 use crate::remote::{Remote, RemoteError};
 use crate::retry::{Pace, retry};
 use crate::rotate::Renew;
-use crate::state::{FleetState, StateDir};
+use crate::state::{FleetState, HostRecord, StateDir};
 use crate::vault::Vault;
 
 /// What steps are done with.
@@ -66,7 +66,8 @@ impl<R: Renew> Engine<R> {
         self.remove(plan, true).await?;
         self.create_sites(plan).await?;
         self.create_hosts(plan, owner, state).await?;
-        self.configure(plan, desired, owner, state).await
+        self.configure(plan, desired, owner, state).await?;
+        self.forget_gone(&desired.fleet, state).await
     }
 
     /// Applies a plan of `down` and sweeps; returns what bears the fleet's mark even so.
@@ -105,6 +106,27 @@ impl<R: Renew> Engine<R> {
             failures.extend(self.step(site, step.words(), remove).await.err());
         }
         none(failures)
+    }
+
+    /// Has every gateway that stays forget those whose hosts are gone, which the cloud attests. All run by now, and what
+    /// is remembered of a gone host stays until all have done so.
+    async fn forget_gone(self: &Arc<Self>, fleet: &Fleet, state: &FleetState) -> Result<(), Failures> {
+        let mut tasks = JoinSet::new();
+        for gone in state.leaving(fleet) {
+            let Some(HostRecord { peer, .. }) = state.hosts.get(&gone) else { continue };
+            for host in &fleet.hosts {
+                let (engine, host, peer) = (self.clone(), host.name.clone(), peer.clone());
+                let words = format!("{host}: forget the gateway of {gone}");
+                tasks.spawn(async move {
+                    let forget = || async {
+                        let tell = || engine.remote.forget_peer(&host, &peer);
+                        Ok(retry(engine.pace, RemoteError::is_retryable, tell).await?)
+                    };
+                    engine.step(&host, words, forget).await
+                });
+            }
+        }
+        all(tasks).await
     }
 
     async fn create_sites(self: &Arc<Self>, plan: &Plan) -> Result<(), Failures> {

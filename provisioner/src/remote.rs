@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use cloud_core::{Cloud, ProviderError};
 use tokio::time::timeout;
+use weave_api::{PingReport, Removal};
 
 use crate::install::{
     BadFacts, Checksum, Content, Facts, Verb, WantedFile, facts_command, link_command, on_any, parse_facts,
@@ -14,7 +15,9 @@ use crate::install::{
 };
 use crate::ssh::{Login, Output, Session, SshError};
 use crate::vault::Vault;
-use crate::verify::{Gateway, Ping, parse_pings, parse_state, pings_command, state_command};
+use crate::verify::{
+    Gateway, forget_command, parse_forgotten, parse_pings, parse_state, pings_command, state_command,
+};
 
 /// A TCP connection across the world, and then some.
 const CONNECT_LIMIT: Duration = Duration::from_secs(10);
@@ -51,6 +54,9 @@ pub enum RemoteError {
     /// Its gateway's answer makes no sense.
     #[error("the gateway's answer makes no sense")]
     Answer(#[source] serde_json::Error),
+    /// Its gateway still hears of a peer that is gone.
+    #[error("{0}")]
+    Alive(String),
 }
 
 impl RemoteError {
@@ -58,6 +64,8 @@ impl RemoteError {
     pub fn is_retryable(&self) -> bool {
         match self {
             RemoteError::Ssh(error) => error.is_retryable(),
+            // Whoever went without a goodbye is missed a few seconds later.
+            RemoteError::Alive(_) => true,
             RemoteError::Failed { .. } | RemoteError::Facts(_) | RemoteError::Answer(_) => false,
         }
     }
@@ -93,8 +101,11 @@ pub trait Remote: Send + Sync + 'static {
     /// Keeps cloud-init from starting at the next boot, where there is one.
     fn disable_cloud_init(&self, host: &str) -> impl Future<Output = Result<(), RemoteError>> + Send;
 
+    /// Has the host's gateway forget a peer that is gone for good; one that it does not know is forgotten already.
+    fn forget_peer(&self, host: &str, peer: &str) -> impl Future<Output = Result<(), RemoteError>> + Send;
+
     /// Has the host's gateway ping every peer it knows.
-    fn ping(&self, host: &str) -> impl Future<Output = Result<Vec<Ping>, RemoteError>> + Send;
+    fn ping(&self, host: &str) -> impl Future<Output = Result<Vec<PingReport>, RemoteError>> + Send;
 
     /// Asks for the gateway's version, name and whether it runs.
     fn gateway(&self, host: &str) -> impl Future<Output = Result<Gateway, RemoteError>> + Send;
@@ -242,7 +253,27 @@ impl Remote for SshRemote {
         Ok(())
     }
 
-    async fn ping(&self, host: &str) -> Result<Vec<Ping>, RemoteError> {
+    async fn forget_peer(&self, host: &str, peer: &str) -> Result<(), RemoteError> {
+        let Output { status, stdout, stderr } =
+            self.exec(host, &forget_command(peer), b"", ASK_LIMIT).await?;
+        let failed = |stderr| RemoteError::Failed { what: format!("weave rmpeer {peer}"), status, stderr };
+        // A refusal is an answer too, whatever its exit status.
+        let answers = parse_forgotten(&stdout).map_err(|error| match status {
+            0 => RemoteError::Answer(error),
+            _ => failed(tail(&stderr)),
+        })?;
+        for answer in answers {
+            let reason = tail(answer.reason.unwrap_or_default().as_bytes());
+            match answer.outcome {
+                Removal::Removed | Removal::Unknown => {}
+                Removal::Alive => return Err(RemoteError::Alive(reason)),
+                Removal::Failed => return Err(failed(reason)),
+            }
+        }
+        Ok(())
+    }
+
+    async fn ping(&self, host: &str) -> Result<Vec<PingReport>, RemoteError> {
         let output = self.exec(host, pings_command(), b"", ASK_LIMIT).await?;
         // A ping that failed is an answer too, whatever its exit status.
         parse_pings(&output.stdout).map_err(|error| match output.status {

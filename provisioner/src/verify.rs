@@ -8,33 +8,12 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 use tokio::task::JoinSet;
+use weave_api::{PingReport, RemovedPeer};
 
 use crate::fleet::{Fleet, Host};
 use crate::install::{Verb, on_any};
 use crate::remote::{Remote, RemoteError};
-
-/// One gateway's ping of one peer, as the gateway prints it.
-#[derive(Debug, Clone, PartialEq, Deserialize)]
-pub struct Ping {
-    /// The peer's name in the network.
-    pub peer: String,
-    /// The peer's host name.
-    pub nickname: String,
-    /// `direct` or `relay`.
-    #[serde(default)]
-    pub path: Option<String>,
-    /// Through whom.
-    #[serde(default)]
-    pub via: Vec<String>,
-    /// The round trip in milliseconds.
-    #[serde(default)]
-    pub rtt_ms: Option<f64>,
-    /// The largest frame payload that passes.
-    #[serde(default)]
-    pub mtu: Option<u32>,
-    /// Whether the ping came back.
-    pub ok: bool,
-}
+use crate::ssh::quote;
 
 /// What a host's gateway says about itself.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -239,7 +218,7 @@ pub async fn report<R: Remote>(
 }
 
 /// Every ordered pair of hosts with what the first says about the second.
-pub fn pairs(fleet: &Fleet, answers: &BTreeMap<String, Vec<Ping>>) -> Vec<Pair> {
+pub fn pairs(fleet: &Fleet, answers: &BTreeMap<String, Vec<PingReport>>) -> Vec<Pair> {
     let mut pairs = Vec::new();
     for from in &fleet.hosts {
         for to in fleet.hosts.iter().filter(|to| to.name != from.name) {
@@ -249,7 +228,8 @@ pub fn pairs(fleet: &Fleet, answers: &BTreeMap<String, Vec<Ping>>) -> Vec<Pair> 
                 .cloned();
             let (from, to) = (from.name.clone(), to.name.clone());
             pairs.push(match ping {
-                Some(Ping { peer: _, nickname: _, path, via, rtt_ms, mtu, ok }) => {
+                Some(PingReport { path, via, rtt_ms, mtu, ok, .. }) => {
+                    let (path, mtu) = (Some(path.to_string()), mtu.map(u32::from));
                     Pair { from, to, path, via, rtt_ms, mtu, ok }
                 }
                 None => Pair { from, to, path: None, via: Vec::new(), rtt_ms: None, mtu: None, ok: false },
@@ -262,7 +242,7 @@ pub fn pairs(fleet: &Fleet, answers: &BTreeMap<String, Vec<Ping>>) -> Vec<Pair> 
 async fn ping_all<R: Remote>(
     remote: &Arc<R>,
     fleet: &Fleet,
-) -> (BTreeMap<String, Vec<Ping>>, Vec<(String, RemoteError)>) {
+) -> (BTreeMap<String, Vec<PingReport>>, Vec<(String, RemoteError)>) {
     let mut asked = JoinSet::new();
     for host in &fleet.hosts {
         let (remote, name) = (remote.clone(), host.name.clone());
@@ -284,7 +264,16 @@ pub(crate) fn pings_command() -> &'static str {
     "timeout 15 /usr/local/bin/weave ping all --output json"
 }
 
-pub(crate) fn parse_pings(answer: &[u8]) -> Result<Vec<Ping>, serde_json::Error> {
+pub(crate) fn parse_pings(answer: &[u8]) -> Result<Vec<PingReport>, serde_json::Error> {
+    serde_json::from_slice(answer)
+}
+
+/// The command that has a gateway forget a peer that is gone.
+pub(crate) fn forget_command(peer: &str) -> String {
+    format!("timeout 15 /usr/local/bin/weave rmpeer --output json -- {}", quote::text(peer))
+}
+
+pub(crate) fn parse_forgotten(answer: &[u8]) -> Result<Vec<RemovedPeer>, serde_json::Error> {
     serde_json::from_slice(answer)
 }
 

@@ -78,7 +78,8 @@ pub(super) async fn carry_out(global: &Global, agreed: Agreed, command: &str) ->
     if context.saved.as_ref() != Some(&state) {
         context.dir.put_fleet(&state)?;
     }
-    if !plan.steps.is_empty() {
+    // Gateways may be left to be told of a host that an earlier run has destroyed.
+    if !plan.steps.is_empty() || !state.leaving(&desired.fleet).is_empty() {
         let journal = open_journal(&context, command, &progress)?;
         let engine =
             Arc::new(Engine { cloud, remote: remote.clone(), journal, progress, pace: Pace::default() });

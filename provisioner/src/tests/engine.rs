@@ -1,10 +1,12 @@
 //! Whole runs against a cloud in memory: whatever fails or dies at whatever moment, the next run finishes the work.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use cloud_core::{Cloud, Observed, Phase};
+use weave_api::{PathKind, PingReport};
 use weave_model::NetworkName;
 
 use super::world::{Blow, Flaky, Fuse, World};
@@ -21,7 +23,7 @@ use crate::retry::Pace;
 use crate::rotate::generation_with;
 use crate::state::{FleetState, StateDir};
 use crate::vault::Vault;
-use crate::verify::{Gateway, Patience, Ping, report, verify};
+use crate::verify::{Gateway, Patience, report, verify};
 
 const TWO: [CloudKind; 2] = [CloudKind::Aws, CloudKind::Onprem];
 
@@ -246,6 +248,49 @@ fn whatever_fails_or_dies_the_next_up_finishes() {
 }
 
 #[test]
+fn whatever_fails_or_dies_gone_gateways_are_forgotten_by_all_that_stay() {
+    let (before, after) = ([CloudKind::Aws, CloudKind::Onprem], [CloudKind::Onprem]);
+    run(async {
+        for blow in Blow::ALL {
+            for at in 0.. {
+                let operator = Operator::new();
+                operator.up(&before, &Fuse::never()).await.unwrap();
+                assert!(operator.world.forgotten.lock().unwrap().is_empty());
+                let gone = operator.dir.fleet().unwrap().unwrap().hosts["aws-1"].peer.clone();
+                let fuse = Fuse::new(at, blow);
+                let first = operator.up(&after, &fuse).await;
+                if fuse.asked() <= at {
+                    assert!(at > 10, "a run of {at} calls is no run");
+                    break;
+                }
+                let second = operator.up(&after, &Fuse::never()).await;
+                assert!(second.is_ok(), "{blow:?} at call {at}: {first:?}, then {second:?}");
+                let told = |host: &str| (host.to_owned(), gone.clone());
+                let expected = BTreeSet::from(["onprem-1", "onprem-2"].map(told));
+                assert_eq!(*operator.world.forgotten.lock().unwrap(), expected, "{blow:?} at call {at}");
+                assert!(!operator.dir.fleet().unwrap().unwrap().hosts.contains_key("aws-1"));
+                let fuse = Fuse::new(usize::MAX, Blow::Fail);
+                assert_eq!(operator.up(&after, &fuse).await, Ok(0));
+                assert!(fuse.asked() < 10, "{} calls where nothing is left to tell", fuse.asked());
+            }
+        }
+    });
+}
+
+#[test]
+fn a_gateway_that_is_not_missed_yet_is_forgotten_a_moment_later() {
+    run(async {
+        let operator = Operator::new();
+        operator.up(&TWO, &Fuse::never()).await.unwrap();
+        operator.world.missed_after.store(5, Ordering::SeqCst);
+        operator.up(&[CloudKind::Onprem], &Fuse::never()).await.unwrap();
+        assert_eq!(operator.world.forgotten.lock().unwrap().len(), 2);
+        let journal = operator.dir.read("journal.jsonl").unwrap().unwrap();
+        assert!(journal.contains("onprem-2: forget the gateway of aws-1"), "{journal}");
+    });
+}
+
+#[test]
 fn whatever_fails_or_dies_in_an_upgrade_the_next_up_finishes() {
     run(async {
         let one = [CloudKind::Gcp];
@@ -361,12 +406,15 @@ impl Remote for Unsettled {
         Ok(())
     }
 
-    async fn ping(&self, host: &str) -> Result<Vec<Ping>, RemoteError> {
+    async fn forget_peer(&self, host: &str, peer: &str) -> Result<(), RemoteError> {
+        self.inner.forget_peer(host, peer).await
+    }
+
+    async fn ping(&self, host: &str) -> Result<Vec<PingReport>, RemoteError> {
         let mut pings = self.inner.ping(host).await?;
         if self.rounds.fetch_add(1, Ordering::Relaxed) < 12 {
             for ping in &mut pings {
-                (ping.path, ping.via, ping.mtu) =
-                    (Some("relay".to_owned()), vec!["onprem-2".to_owned()], None);
+                (ping.path, ping.via, ping.mtu) = (PathKind::Relay, vec!["onprem-2".to_owned()], None);
             }
         }
         Ok(pings)

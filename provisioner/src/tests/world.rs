@@ -1,11 +1,12 @@
 //! A cloud and its hosts in memory, with a fuse: the n-th thing asked of them fails, or kills whoever asked.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use cloud_core::{Cloud, Fake, HostSpec, HostState, Leftover, Observed, ProviderError, Site, Stream};
 use tokio::sync::Notify;
+use weave_api::{PathKind, PingReport};
 use weave_model::NetworkName;
 use weave_trust::Membership;
 
@@ -13,7 +14,7 @@ use crate::install::{Checksum, Content, Facts, GATEWAY, IDENTITY, LINK_TARGET, U
 use crate::remote::{Remote, RemoteError};
 use crate::rotate::STAGED;
 use crate::ssh::SshError;
-use crate::verify::{Gateway, Ping};
+use crate::verify::Gateway;
 
 type Files = BTreeMap<String, (Checksum, u32)>;
 
@@ -26,6 +27,10 @@ pub(super) struct World {
     pub(super) hosts: Mutex<BTreeMap<String, Facts>>,
     /// What each service runs from.
     pub(super) running: Mutex<BTreeMap<String, Files>>,
+    /// Who was made to forget which peer.
+    pub(super) forgotten: Mutex<BTreeSet<(String, String)>>,
+    /// How many more times gateways hold for alive what is gone.
+    pub(super) missed_after: AtomicUsize,
     /// How often services were started or restarted.
     pub(super) starts: AtomicUsize,
     /// Files of which facts do not tell, by host and path.
@@ -319,14 +324,34 @@ impl Remote for Flaky {
         self.on_host(host, |_| Ok(())).await
     }
 
-    async fn ping(&self, host: &str) -> Result<Vec<Ping>, RemoteError> {
+    async fn forget_peer(&self, host: &str, peer: &str) -> Result<(), RemoteError> {
+        self.on_host(host, |facts| {
+            assert!(facts.active, "{host} has a gateway that can be told");
+            for there in self.world.cloud.observe().unwrap().hosts {
+                let member = self.world.membership(&there.name);
+                let lives = member.is_some_and(|member| member.identity.name().to_string() == peer);
+                assert!(!lives, "{} is there, and its gateway lives", there.name);
+            }
+            if self.world.missed_after.load(Ordering::SeqCst) > 0 {
+                self.world.missed_after.fetch_sub(1, Ordering::SeqCst);
+                return Err(RemoteError::Alive(format!("{peer} is alive")));
+            }
+            self.world.forgotten.lock().unwrap().insert((host.to_owned(), peer.to_owned()));
+            Ok(())
+        })
+        .await
+    }
+
+    async fn ping(&self, host: &str) -> Result<Vec<PingReport>, RemoteError> {
         self.on_host(host, |_| Ok(())).await?;
         let hosts = self.world.hosts.lock().unwrap();
         let ok = |name: &str| hosts.get(name).is_some_and(|facts| facts.active) && !self.world.is_bad(name);
-        let ping = |name: &String| Ping {
+        let ping = |name: &String| PingReport {
             peer: name.clone(),
             nickname: name.clone(),
-            path: Some("direct".to_owned()),
+            path: PathKind::Direct,
+            sent: 3,
+            received: 3,
             via: Vec::new(),
             rtt_ms: Some(1.0),
             mtu: Some(1376),
