@@ -56,6 +56,13 @@ impl FleetState {
         FleetState { version: 1, name: name.to_owned(), clouds, topology, hosts, epoch }
     }
 
+    /// Forgets that the fleet stands in a cloud in which it has no host.
+    pub fn leave_if_unused(&mut self, kind: CloudKind) {
+        if !self.hosts.keys().any(|host| CloudKind::of_host(host) == kind) {
+            self.clouds.retain(|cloud| *cloud != kind);
+        }
+    }
+
     /// The names of remembered hosts that are not wanted.
     pub fn leaving(&self, fleet: &Fleet) -> Vec<String> {
         let wanted = |name: &&String| fleet.hosts.iter().any(|host| host.name == **name);

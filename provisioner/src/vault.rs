@@ -42,6 +42,11 @@ impl Vault {
         self
     }
 
+    /// Whether a network was made with this directory.
+    pub fn is_made(&self) -> bool {
+        self.dir.path().join(CA).exists()
+    }
+
     /// The operator's public key as a line of `authorized_keys`; makes the pair if there is none.
     pub fn operator_line(&self) -> Result<String, StateError> {
         let key = self.ssh_key(OPERATOR, "weave-provision operator")?;

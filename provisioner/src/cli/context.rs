@@ -35,7 +35,7 @@ impl Context {
         let name = ground.name().to_owned();
         let path = ground.state(global).map_or_else(|| Path::new(STATE_ROOT).join(&name), Path::to_owned);
         let dir = StateDir::new(path);
-        let saved = dir.fleet()?;
+        let saved = ground.recall(&dir)?;
         if let Some(other) = saved.as_ref().filter(|saved| saved.name != name) {
             return Err(Failure::usage(
                 format!("{} belongs to fleet {}, not to {name}", dir.path().display(), other.name),
@@ -127,13 +127,17 @@ impl Context {
         self.saved.as_ref().ok_or_else(|| {
             let error =
                 anyhow::anyhow!("there is no fleet called {} in {}", self.name, self.dir.path().display());
-            Failure::new(error).with_hint(self.ground.up())
+            let failure = Failure::new(error);
+            match self.vault.is_made() {
+                true => failure.with_hint("its keys are there; `weave-provision import` rebuilds the rest"),
+                false => failure.with_hint(self.ground.up()),
+            }
         })
     }
 
     /// Reads the state again, under the lock.
     pub(super) fn reload(&mut self) -> Result<(), Failure> {
-        self.saved = self.dir.fleet()?;
+        self.saved = self.ground.recall(&self.dir)?;
         Ok(())
     }
 

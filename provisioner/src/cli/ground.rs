@@ -13,7 +13,7 @@ use crate::fleet::{CloudKind, Fleet, Topology};
 use crate::footprint;
 use crate::install::Content;
 use crate::remote::Logins;
-use crate::state::FleetState;
+use crate::state::{FleetState, StateDir, StateError};
 use crate::vault::Vault;
 
 /// Where a fleet stands.
@@ -78,6 +78,17 @@ impl Ground {
             Ground::Lab { .. } => global.state.as_deref(),
             Ground::File(config) => config.state.as_deref(),
         }
+    }
+
+    /// What is remembered. The last machine of one's own leaves the file with its section, and asks for none then.
+    pub(super) fn recall(&self, dir: &StateDir) -> Result<Option<FleetState>, StateError> {
+        let mut saved = dir.fleet()?;
+        if let (Ground::File(config), Some(saved)) = (self, &mut saved)
+            && !config.clouds.contains(&CloudKind::Onprem)
+        {
+            saved.leave_if_unused(CloudKind::Onprem);
+        }
+        Ok(saved)
     }
 
     /// The clouds to stand in when none are named.

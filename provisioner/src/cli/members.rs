@@ -67,8 +67,15 @@ pub(super) async fn remove(global: &Global, args: &RemoveArgs) -> Result<u8, Fai
     let code = follow(global, &args.wanted(), args.yes, &file, (&before, &after), "remove").await?;
     if !made {
         // Only now that nothing of the fleet is left there.
-        let text = file.text()?;
-        file.put(&edit::forget_machine(&text, &args.host).map_err(refused)?)?;
+        let text = edit::forget_machine(&file.text()?, &args.host).map_err(refused)?;
+        match file.check(global, &text) {
+            Ok(()) => file.put(&text)?,
+            Err(_) => Progress::new(global.quiet).line(&format!(
+                "{}: {} stays listed as absent: without it the file would not be right",
+                file.path.display(),
+                args.host
+            )),
+        }
     }
     Ok(code)
 }

@@ -7,7 +7,7 @@ use weave_model::NetworkName;
 use weave_trust::Membership;
 
 use crate::fleet::{CloudKind, Topology};
-use crate::state::{FleetState, StateDir, StateError};
+use crate::state::{FleetState, HostRecord, StateDir, StateError};
 use crate::vault::Vault;
 
 fn fleet() -> FleetState {
@@ -23,6 +23,20 @@ fn fleet() -> FleetState {
 
 fn mode(path: &std::path::Path) -> u32 {
     std::fs::metadata(path).unwrap().permissions().mode() & 0o7777
+}
+
+#[test]
+fn only_a_cloud_without_hosts_is_left() {
+    let mut state = fleet();
+    state.clouds.push(CloudKind::Onprem);
+    let record = HostRecord { peer: "02:00:00:00:00:01".to_owned(), issue: 1 };
+    state.hosts.insert("db".to_owned(), record);
+    let before = state.clone();
+    state.leave_if_unused(CloudKind::Onprem);
+    assert_eq!(state, before);
+    state.hosts.clear();
+    state.leave_if_unused(CloudKind::Onprem);
+    assert_eq!(state.clouds, [CloudKind::Aws]);
 }
 
 #[test]
