@@ -136,8 +136,9 @@ fn a_host_that_is_down_is_named_and_the_others_are_reported() -> anyhow::Result<
             Ok(gone(&status).then_some(status))
         })?;
         only_missing(&status, "onprem-2", &["missing", "stopped", "unreachable"])?;
-        let up = fleet.provision(&["up", "--clouds", CLOUDS, "--yes"])?;
-        refused(up, 1, &["host onprem-2 exists and is stopped", "hint: "])
+        let up = fleet.provision(&["up", "--clouds", CLOUDS, "--yes"])?.expect_success()?;
+        ensure!(up.stdout.contains("~ start host onprem-2 in onprem"), "{up}");
+        fleet.wait_for_status("all as before", AT_ONCE, Status::all_ok)
     })?;
     fleet.down()
 }
