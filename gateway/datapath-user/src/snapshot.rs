@@ -8,13 +8,12 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use weave_model::{Adjacency, Forwarding, PeerName, RelayKeys, ShortId};
+use weave_model::{Adjacency, Forwarding, PeerName, RelayKeys, ShortId, canonical};
 use weave_wire::Envelope;
 
 use crate::bucket::Bucket;
 use crate::session::Session;
 use crate::sessions::Sessions;
-use crate::socket::canonical;
 
 /// No such entry.
 const NONE: u16 = u16::MAX;

@@ -191,14 +191,3 @@ impl AsFd for Port {
 /// Room for one control message, aligned as the kernel wants.
 #[repr(C, align(8))]
 struct Control([u8; 64]);
-
-/// An address as it is written in tables: IPv4 as IPv4 and without flow label.
-pub(crate) fn canonical(address: SocketAddr) -> SocketAddr {
-    match address {
-        SocketAddr::V6(v6) => match v6.ip().to_ipv4_mapped() {
-            Some(v4) => SocketAddr::from((v4, v6.port())),
-            None => SocketAddr::V6(SocketAddrV6::new(*v6.ip(), v6.port(), 0, v6.scope_id())),
-        },
-        v4 => v4,
-    }
-}

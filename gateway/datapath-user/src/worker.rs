@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use quinn_udp::RecvMeta;
-use weave_model::Train;
+use weave_model::{Train, canonical};
 
 use crate::clock::Now;
 use crate::counters::Total;
@@ -16,7 +16,6 @@ use crate::outbound::Outbound;
 use crate::outgoing::Outgoing;
 use crate::shared::Shared;
 use crate::snapshot::Snapshot;
-use crate::socket::canonical;
 use crate::tap::TapQueue;
 
 /// Reads a side in one turn: enough to fill trains, short enough that the other side does not wait.

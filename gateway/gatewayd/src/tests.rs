@@ -1,9 +1,11 @@
 //! Settings, what is kept on disk, and how errors look.
 
 use std::path::Path;
+use std::time::Duration;
 
 use crate::config::{Admission, Config, FileConfig};
 use crate::persist::{Memory, Store};
+use crate::remembering::Remembering;
 use crate::{cli, membership};
 
 fn load(text: &str, flags: &FileConfig) -> Result<Config, String> {
@@ -122,6 +124,26 @@ fn a_peer_keeps_its_key_and_its_memory() {
         &std::fs::metadata(state.join("key.pem")).unwrap().permissions(),
     );
     assert_eq!(mode & 0o777, 0o600);
+}
+
+#[tokio::test]
+async fn what_was_remembered_last_is_on_disk_in_the_end() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::open(folder.path()).unwrap();
+    let remembering = Remembering::start(store.clone());
+    let memory = |sequence| Memory { sequence, ..Memory::default() };
+    (1..=100).for_each(|sequence| remembering.remember(memory(sequence)));
+    let written = async {
+        while store.memory().unwrap().sequence < 100 {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), written)
+        .await
+        .expect("it is written while the gateway runs");
+    (101..=200).for_each(|sequence| remembering.remember(memory(sequence)));
+    remembering.finish(Duration::from_secs(10)).await;
+    assert_eq!(store.memory().unwrap(), memory(200));
 }
 
 #[test]

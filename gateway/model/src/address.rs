@@ -1,7 +1,7 @@
-//! Addresses as operators write them: interface addresses and peer targets.
+//! Addresses as operators write them, interface addresses and peer targets, and as tables hold them.
 
 use std::fmt;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
 use std::str::FromStr;
 
 /// Why a text is not an address.
@@ -198,6 +198,17 @@ impl FromStr for Target {
             return Err(bad_host());
         }
         Ok(Target { text: text.to_owned(), host: host.to_owned(), port })
+    }
+}
+
+/// The one spelling of an address that tables hold: IPv4 as IPv4, and without the flow label, which is no part of who it is.
+pub fn canonical(address: SocketAddr) -> SocketAddr {
+    match address {
+        SocketAddr::V4(_) => address,
+        SocketAddr::V6(v6) => match v6.ip().to_ipv4_mapped() {
+            Some(v4) => SocketAddr::from((v4, v6.port())),
+            None => SocketAddr::V6(SocketAddrV6::new(*v6.ip(), v6.port(), 0, v6.scope_id())),
+        },
     }
 }
 

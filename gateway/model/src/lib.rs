@@ -11,7 +11,7 @@ mod peer;
 mod routes;
 mod train;
 
-pub use address::{AddressError, Cidr, Target};
+pub use address::{AddressError, Cidr, Target, canonical};
 pub use deadlines::{Deadlines, Timer};
 pub use mac::{Mac, MacError};
 pub use network::{NetworkName, NetworkNameError};

@@ -1,10 +1,10 @@
 //! Tables and properties of the values.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr, SocketAddrV6};
 
 use proptest::prelude::*;
 
-use crate::{Cidr, Mac, PeerName, ShortId, Target};
+use crate::{Cidr, Mac, PeerName, ShortId, Target, canonical};
 
 #[test]
 fn peer_names_parse_as_the_original_did() {
@@ -70,6 +70,20 @@ fn targets_take_names_and_both_families() {
     check("a b", None);
     check("-x", None);
     check("", None);
+}
+
+#[test]
+fn addresses_have_one_spelling() {
+    let check = |input: &str, expected: &str| {
+        let (input, expected): (SocketAddr, SocketAddr) = (input.parse().unwrap(), expected.parse().unwrap());
+        assert_eq!(canonical(input), expected);
+    };
+    check("192.0.2.1:6783", "192.0.2.1:6783");
+    check("[::ffff:192.0.2.1]:6783", "192.0.2.1:6783");
+    check("[2001:db8::1]:6783", "[2001:db8::1]:6783");
+    check("[fe80::1%3]:6783", "[fe80::1%3]:6783");
+    let labelled = SocketAddrV6::new("2001:db8::1".parse().unwrap(), 6783, 7, 0);
+    assert_eq!(canonical(labelled.into()), "[2001:db8::1]:6783".parse().unwrap());
 }
 
 proptest! {

@@ -12,10 +12,10 @@ use tokio::net::lookup_host;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::time::timeout;
 use weave_mesh::DialId;
-use weave_model::Target;
+use weave_model::{Target, canonical};
 
 use crate::link::{EstablishError, Established};
-use crate::port::{Port, canonical};
+use crate::port::Port;
 use crate::quic;
 use crate::reason;
 use crate::slots::Slots;

@@ -18,9 +18,8 @@ use std::net::SocketAddr;
 use std::time::Duration;
 use tokio::sync::mpsc;
 use weave_mesh::MAX_MESSAGE;
-use weave_model::{LinkId, RelayKeys};
+use weave_model::{LinkId, RelayKeys, canonical};
 
-use crate::port::canonical;
 use crate::reason;
 use crate::task::Input;
 

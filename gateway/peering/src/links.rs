@@ -8,10 +8,9 @@ use quinn::Connection;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use weave_mesh::{DialId, LinkUp};
-use weave_model::{Adjacency, LinkId, PeerName, RelayKeys, Routes};
+use weave_model::{Adjacency, LinkId, PeerName, RelayKeys, Routes, canonical};
 
 use crate::link::{self, CloseCode, Established};
-use crate::port::canonical;
 use crate::task::Input;
 
 /// QUIC promises at least this much UDP payload on every path (RFC 9000 §14).

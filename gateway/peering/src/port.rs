@@ -18,7 +18,7 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::future::Future as _;
 use std::io::{self, ErrorKind, IoSliceMut};
-use std::net::{IpAddr, SocketAddr, SocketAddrV6, UdpSocket};
+use std::net::{SocketAddr, SocketAddrV6, UdpSocket};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -28,7 +28,7 @@ use std::time::Duration;
 use quinn::udp::{EcnCodepoint, RecvMeta, Transmit, UdpSocketState};
 use quinn::{AsyncUdpSocket, UdpPoller};
 use tokio::time::Sleep;
-use weave_model::Train;
+use weave_model::{Train, canonical};
 
 /// The largest QUIC datagram that is taken: what fits an Ethernet frame over IPv4. Path MTU discovery stops below.
 pub(crate) const MAX_DATAGRAM: usize = 1472;
@@ -204,17 +204,6 @@ impl Queue {
         self.bytes.drain(..run.len);
         run.len = len;
         Some(run)
-    }
-}
-
-/// The same address with IPv4 written as IPv4, and without the flow label, which is no part of who it is.
-pub(crate) fn canonical(address: SocketAddr) -> SocketAddr {
-    match address {
-        SocketAddr::V4(_) => address,
-        SocketAddr::V6(v6) => match v6.ip().to_ipv4_mapped() {
-            Some(v4) => SocketAddr::new(IpAddr::V4(v4), v6.port()),
-            None => SocketAddr::V6(SocketAddrV6::new(*v6.ip(), v6.port(), 0, v6.scope_id())),
-        },
     }
 }
 

@@ -1,10 +1,10 @@
 //! Trains of datagrams: what leaves in one send and in which order.
 
-use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+use std::net::{Ipv4Addr, UdpSocket};
 use std::time::Duration;
 
 use crate::counters::{Counters, DropReason, Total};
-use crate::socket::{MAX_TRAIN, Port, canonical};
+use crate::socket::{MAX_TRAIN, Port};
 use crate::train::Trains;
 use crate::{DatapathError, bind};
 
@@ -124,16 +124,4 @@ fn a_port_is_shared_among_our_own_sockets_only() {
     }
     drop(ours);
     assert_eq!(bind(port, 2).unwrap().len(), 2);
-}
-
-#[test]
-fn addresses_have_one_spelling() {
-    let check = |input: &str, expected: &str| {
-        let (input, expected): (SocketAddr, SocketAddr) = (input.parse().unwrap(), expected.parse().unwrap());
-        assert_eq!(canonical(input), expected);
-    };
-    check("[::ffff:192.0.2.1]:6783", "192.0.2.1:6783");
-    check("192.0.2.1:6783", "192.0.2.1:6783");
-    check("[2001:db8::1]:6783", "[2001:db8::1]:6783");
-    check("[fe80::1%3]:6783", "[fe80::1%3]:6783");
 }

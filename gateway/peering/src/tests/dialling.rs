@@ -1,6 +1,5 @@
 //! Attempts: addresses in turn, the words of failures, and a flood of strangers.
 
-use std::net::SocketAddr;
 
 use quinn::{ApplicationClose, ConnectionClose, ConnectionError, TransportErrorCode};
 
@@ -77,16 +76,4 @@ fn the_other_sides_words_are_put_in_ours() {
         reason::of_connection(&ConnectionError::ApplicationClosed(close)),
         "the other side closed the link without a reason"
     );
-}
-
-#[test]
-fn an_address_is_written_one_way() {
-    let check = |text: &str, expected: &str| {
-        let address: SocketAddr = text.parse().unwrap();
-        assert_eq!(crate::port::canonical(address).to_string(), expected);
-    };
-    check("192.0.2.1:6783", "192.0.2.1:6783");
-    check("[::ffff:192.0.2.1]:6783", "192.0.2.1:6783");
-    check("[2001:db8::1]:6783", "[2001:db8::1]:6783");
-    check("[fe80::1%3]:6783", "[fe80::1%3]:6783");
 }

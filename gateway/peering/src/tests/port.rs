@@ -7,10 +7,9 @@ use std::time::Duration;
 
 use quinn::udp::RecvMeta;
 use quinn::{AsyncUdpSocket as _, ConnectionError};
-use weave_model::Train;
+use weave_model::{Train, canonical};
 
 use super::support::{DEADLINE, Wire, credentials, member};
-use crate::port::canonical;
 use crate::quic;
 
 fn endpoint(wire: &Wire, ca: u8, seed: u8) -> quinn::Endpoint {
