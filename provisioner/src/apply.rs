@@ -16,7 +16,7 @@ use weave_trust::Membership;
 
 use crate::desired::{Desired, address_book};
 use crate::fleet::{Fleet, Host};
-use crate::install::{Checksum, Facts, IDENTITY, WantedFile, generation};
+use crate::install::{Checksum, Facts, IDENTITY, WantedFile, fit, generation};
 use crate::journal::Journal;
 use crate::observe::call;
 use crate::plan::{Change, Plan, Step, Why, changes};
@@ -296,6 +296,7 @@ impl<R: Renew> Engine<R> {
         membership: Option<Membership>,
     ) -> anyhow::Result<()> {
         let mut facts = self.ask_patiently(host).await?;
+        let files = &fit(files, &facts);
         let generation = generation(files).context("a content is not known")?;
         if changes(files, Some(&facts), true).contains(&Change::Reload)
             && let Some(membership) = &membership
@@ -373,6 +374,8 @@ impl<R: Renew> Engine<R> {
                     }
                     // Done apart from these: the one before, the other once all else is.
                     Change::Reload | Change::HideUserData => Ok(()),
+                    // Facts say which service it is, and so does the change then.
+                    Change::PutService(_) => Ok(()),
                     // A service that is just failing from old files has to let go of them.
                     Change::Start | Change::Restart => self.remote.service(host, true, generation).await,
                 }

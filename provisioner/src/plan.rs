@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use crate::fleet::{Fleet, Host};
 use crate::install::{
-    CONFIG, Facts, GATEWAY, IDENTITY, LINK_TARGET, UNIT, WEAVE, WantedFile, generation, keys_of,
+    CONFIG, Facts, GATEWAY, IDENTITY, LINK_TARGET, SCRIPT, UNIT, WEAVE, WantedFile, fit, generation, keys_of,
 };
 use crate::rotate::generation_with;
 
@@ -79,6 +79,8 @@ pub enum Change {
         /// Why.
         why: Why,
     },
+    /// Puts the service in place, of which kind the host's init tells.
+    PutService(Why),
     /// Makes the `weave` link.
     Link,
     /// Enables the service and starts it.
@@ -151,7 +153,12 @@ impl Plan {
         for host in &fleet.hosts {
             let facts = observed.facts.get(&host.name).filter(|_| exists(&host.name));
             let empty = Vec::new();
-            let changes = changes(files.get(&host.name).unwrap_or(&empty), facts, exists(&host.name));
+            let wanted = files.get(&host.name).unwrap_or(&empty);
+            let fitted = facts.map(|facts| fit(wanted, facts));
+            let mut changes = changes(fitted.as_ref().unwrap_or(wanted), facts, exists(&host.name));
+            if facts.is_none() && host_origin(&host.name) == Origin::Found {
+                changes.iter_mut().for_each(Change::forget_init);
+            }
             let shown = seen(&host.name).is_some_and(|seen| seen.shows_user_data && exists(&host.name));
             steps.extend(
                 changes
@@ -269,7 +276,9 @@ pub fn changes(files: &[WantedFile], facts: Option<&Facts>, exists: bool) -> Vec
     if facts.and_then(|facts| facts.link.as_deref()) != Some(LINK_TARGET) {
         changes.push(Change::Link);
     }
-    let reread = changes.iter().any(|change| matches!(change, Change::Put { path, .. } if *path == UNIT));
+    let reread = changes
+        .iter()
+        .any(|change| matches!(change, Change::Put { path, .. } if [UNIT, SCRIPT].contains(path)));
     changes.extend(match course {
         Course::Start => Some(Change::Start),
         Course::Restart => Some(Change::Restart),
@@ -319,6 +328,15 @@ fn course(files: &[WantedFile], facts: &Facts) -> Course {
     }
 }
 
+impl Change {
+    /// The init of a machine that was there before the fleet is not known before it has answered.
+    fn forget_init(&mut self) {
+        if let Change::Put { path: UNIT, why } = *self {
+            *self = Change::PutService(why);
+        }
+    }
+}
+
 impl Step {
     /// The step in words, as it stands in the plan and in the journal.
     pub fn words(&self) -> String {
@@ -364,6 +382,10 @@ impl fmt::Display for Change {
             Change::Put { path, why: Why::Unknown } => {
                 write!(f, "write {path} if it differs (not known yet)")
             }
+            Change::PutService(Why::Unknown) => {
+                f.write_str("write the service for its init if it differs (not known yet)")
+            }
+            Change::PutService(_) => f.write_str("write the service for its init"),
             Change::Link => write!(f, "link {WEAVE} to {LINK_TARGET}"),
             Change::Start => f.write_str("enable and start weave-gateway"),
             Change::Enable => f.write_str("enable weave-gateway"),

@@ -25,7 +25,7 @@ use weave_trust::Membership;
 
 use crate::apply::{Engine, Owner};
 use crate::fleet::Fleet;
-use crate::install::{CONFIG, Checksum, Content, Facts, GATEWAY, IDENTITY, UNIT, WantedFile};
+use crate::install::{CONFIG, Checksum, Content, Facts, GATEWAY, IDENTITY, WantedFile, service_path};
 use crate::remote::{Remote, RemoteError};
 use crate::retry::retry;
 use crate::state::FleetState;
@@ -235,7 +235,7 @@ fn check_complete(fleet: &Fleet, state: &FleetState) -> anyhow::Result<()> {
 /// where a file is missing.
 pub fn generation_with(facts: &Facts, identity: Option<&Checksum>) -> Option<Checksum> {
     let mut text = String::new();
-    for path in [GATEWAY, IDENTITY, CONFIG, UNIT] {
+    for path in [GATEWAY, IDENTITY, CONFIG, service_path(facts.init())] {
         let there = facts.files.get(path).map(|(sum, _)| sum);
         let sum = identity.filter(|_| path == IDENTITY).or(there)?;
         text.push_str(sum.as_str());

@@ -96,7 +96,9 @@ pub fn command(init: Init, verb: Verb) -> String {
         (Init::OpenRc | Init::SysV, Verb::Stop) => format!("{SCRIPT} stop >/dev/null"),
         (Init::OpenRc | Init::SysV, Verb::Reload) => format!("{SCRIPT} reload >/dev/null"),
         (Init::OpenRc | Init::SysV, Verb::State) => state(),
-        (Init::OpenRc | Init::SysV, Verb::Tail(lines)) => format!("tail -n {lines} {}", log::FILE),
+        (Init::OpenRc | Init::SysV, Verb::Tail(lines)) => {
+            format!("if [ -f {0} ]; then tail -n {lines} {0}; fi", log::FILE)
+        }
     }
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use super::{Adoption, Renew, STAGED, Versions};
-use crate::install::{APPLIED, IDENTITY};
+use crate::install::{APPLIED, IDENTITY, Verb, on_any};
 use crate::remote::{RemoteError, SshRemote};
 use crate::ssh::quote;
 
@@ -32,8 +32,6 @@ impl Renew for SshRemote {
 }
 
 /// Moves, signals, waits and notes in one command: a run that dies leaves either all of it or nothing to a host.
-///
-/// The signal goes without the unit's `ExecReload=`, which a unit of an earlier version does not have.
 pub(crate) fn adopt_command(adoption: &Adoption) -> String {
     let Adoption { staged, mark, before, after } = adoption;
     let (staging, identity) = (quote::text(STAGED), quote::text(IDENTITY));
@@ -53,13 +51,14 @@ pub(crate) fn adopt_command(adoption: &Adoption) -> String {
         _ => String::new(),
     };
     let mark = quote::text(mark);
+    let (reload, tail) = (on_any(Verb::Reload), on_any(Verb::Tail(5)));
     format!(
         "set -e; [ -s {MARK} ] || {{ echo 'the gateway there cannot reload: \
          bring it up to date with `weave-provision upgrade` first' >&2; rm -f {staging}; exit 1; }}; \
          {place}; n=0; \
-         [ \"$(cat {MARK})\" = {mark} ] || systemctl kill -s HUP --kill-who=main weave-gateway; \
+         [ \"$(cat {MARK})\" = {mark} ] || {reload}; \
          while [ \"$(cat {MARK})\" != {mark} ]; do n=$((n + 1)); \
-         [ $n -le 100 ] || {{ journalctl -u weave-gateway -n 5 --no-pager -o cat >&2; exit 1; }}; sleep 0.1; done{note}"
+         [ $n -le 100 ] || {{ {tail} >&2; exit 1; }}; sleep 0.1; done{note}"
     )
 }
 
