@@ -240,14 +240,29 @@ site = "dc1"
         text
     }
 
+    /// Makes a host one that SysV init runs, as far as it shows: systemd goes on and can be asked nothing.
+    fn hide_systemd(&self, host: &str) {
+        self.on(host, "mv /run/systemd/system /run/systemd/elsewhere; mkdir -p /etc/rc2.d");
+    }
+
+    /// Waits until a line of shell succeeds on a host.
+    #[track_caller]
+    fn until(&self, host: &str, line: &str) {
+        let begun = Instant::now();
+        while self.on(host, &format!("({line}) >/dev/null 2>&1 && echo yes || true")) != "yes\n" {
+            assert!(begun.elapsed() < Duration::from_secs(30), "{host}: {line} does not come true");
+        }
+    }
+
     /// Everything of a gateway that is on a host.
     fn remains(&self, host: &str) -> String {
         self.on(
             host,
             "ls -d /etc/weave /etc/weave/* /var/lib/weave /usr/local/bin/weave* /run/weave* \
              /etc/systemd/system/weave-gateway* /etc/systemd/system/*/weave-gateway* \
+             /etc/init.d/*weave* /etc/rc*/*weave* /var/log/weave* \
              /sys/class/net/weave /sys/class/net/vethwe* 2>/dev/null; pgrep -a weave; \
-             systemctl list-units --all --no-legend 'weave*'; ss -Hlnu 'sport = :6783' 2>/dev/null; true",
+             systemctl list-units --all --no-legend 'weave*' 2>/dev/null; ss -Hlnu 'sport = :6783' 2>/dev/null; true",
         )
     }
 
@@ -309,19 +324,94 @@ fn up_on_existing_machines_verifies_and_down_leaves_nothing() {
 }
 
 #[test]
+fn hosts_with_sysv_init_and_with_systemd_are_one_fleet() {
+    let ground = Ground::new("sysv");
+    ground.describe(&ground.fingerprint("onprem-1"), Some(""));
+    let all = "find /etc /usr/local /var /run /root /tmp -xdev -name '*weave*' | sort";
+    let before = ["onprem-1", "onprem-2"].map(|host| {
+        ground.hide_systemd(host);
+        ground.on(host, all)
+    });
+    ground.provision(&["plan"]).expect(0, &["~ dc1-a: write the service for its init\n"]);
+    let up = ground.provision(&["up", "--yes"]).expect(0, &["verified: all 6 pairs"]);
+    assert!(up.stderr.contains("done: dc1-b: write /etc/init.d/weave-gateway\n"), "{}", up.stderr);
+    assert!(
+        up.stderr.contains("done: dc2-a: write /etc/systemd/system/weave-gateway.service\n"),
+        "{}",
+        up.stderr
+    );
+    assert!(zero(&ground.provision(&["up", "--yes"]).expect(0, &["verified: all 6 pairs"])));
+    assert_eq!(
+        ground.on("onprem-2", "stat -c '%U %a' /var/log/weave-gateway.log; ls /etc/rc[02].d | grep weave"),
+        "root 600\nK01weave-gateway\nS01weave-gateway\n"
+    );
+    ground.provision(&["status"]).expect(0, &["active"]);
+    ground.provision(&["logs", "dc1-a", "--since", "10m"]).expect(0, &["dc1-a", "INFO"]);
+
+    // The gateway dies, and then the one who looks after it.
+    let pid = ground.on("onprem-1", "cat /run/weave-gateway.child");
+    ground.on("onprem-1", &format!("kill -KILL {pid}"));
+    ground.until(
+        "onprem-1",
+        "/etc/init.d/weave-gateway status | grep runs && [ $(cat /run/weave-gateway.restarts) = 1 ]",
+    );
+    assert_ne!(ground.on("onprem-1", "cat /run/weave-gateway.child"), pid);
+    ground
+        .provision(&["doctor"])
+        .expect(0, &["dc1-a: its gateway ended by itself and was started again once"]);
+    assert!(zero(&ground.provision(&["up", "--yes"]).expect(0, &["verified: all 6 pairs"])));
+    ground.on("onprem-2", "kill -KILL $(cat /run/weave-gateway.pid)");
+    ground
+        .provision(&["up", "--yes"])
+        .expect(0, &["dc1-b: enable and start weave-gateway", "verified: all 6 pairs"]);
+    assert_eq!(ground.on("onprem-2", "pgrep -cf 'weave-gateway daemo[n]'"), "1\n");
+    assert_eq!(
+        ground.on("onprem-2", "pgrep -cfx '/bin/sh /etc/init.d/weave-gateway run'"),
+        "2\n",
+        "with its trimmer"
+    );
+
+    // What runs is exchanged and renewed.
+    let file = |name: &str| ground.path(name).to_str().unwrap().to_owned();
+    std::fs::write(file("bad"), "#!/bin/sh\necho no luck >&2\nexit 1\n").unwrap();
+    let bad = ["upgrade", "--yes", "--gateway", &file("bad")];
+    ground.provision(&bad).expect(1, &["dc1-a: the new program does not work there; the old one runs again"]);
+    let mut other = std::fs::read(program("weave-gateway")).unwrap();
+    other.push(0);
+    std::fs::write(file("good"), other).unwrap();
+    ground
+        .provision(&["upgrade", "--yes", "--gateway", &file("good")])
+        .expect(0, &["upgraded: 3 of 3 hosts"]);
+    let running = ground.on("onprem-1", "cat /run/weave-gateway.child");
+    ground.provision(&["rotate-keys", "--yes"]).expect(0, &[]);
+    assert_eq!(ground.on("onprem-1", "cat /run/weave-gateway.child"), running, "it went on");
+    assert!(zero(&ground.provision(&["up", "--yes", "--gateway", &file("good")]).expect(0, &["verified"])));
+
+    ground.provision(&["down", "--yes"]).expect(0, &["nothing is left"]);
+    ground.assert_nothing(&["onprem-1", "onprem-2", "aws-1"]);
+    assert_eq!(["onprem-1", "onprem-2"].map(|host| ground.on(host, all)), before);
+    for host in ["onprem-1", "onprem-2"] {
+        assert_eq!(ground.on(host, "pgrep -af 'init.d/weav[e]|slee[p]' || true"), "");
+    }
+}
+
+#[test]
 fn what_is_wrong_with_hosts_is_told_before_anything_changes() {
     let ground = Ground::new("wrong");
     let wrong = ground.fingerprint("onprem-2");
     ground.describe(&wrong, Some(""));
     std::fs::write(ground.path("password"), "guess\n").unwrap();
-    ground.on("aws-1", "mv /run/systemd/system /run/systemd/elsewhere");
+    ground
+        .on("aws-1", "mv /run/systemd/system /run/systemd/elsewhere; mv /usr/sbin/start-stop-daemon /root/");
     let expected = format!("dc1-a: the host key is {}, expected {wrong}", ground.fingerprint("onprem-1"));
-    let texts = [expected.as_str(), "dc1-b: asking for its state failed", "dc2-a: its init is not systemd"];
+    let texts =
+        [expected.as_str(), "dc1-b: asking for its state failed", "dc2-a: its init is none that starts"];
     for command in [&["plan"][..], &["up", "--yes"]] {
         let said = ground.provision(command).expect(1, &texts);
         assert!(said.stdout.is_empty() && said.stderr.contains("hint: "), "{}{}", said.stdout, said.stderr);
     }
-    ground.on("aws-1", "mv /run/systemd/elsewhere /run/systemd/system");
+    ground
+        .on("aws-1", "mv /run/systemd/elsewhere /run/systemd/system; mv /root/start-stop-daemon /usr/sbin/");
     ground.assert_nothing(&ALL);
     let logins = ground.on("onprem-1", "journalctl -u lab-sshd -o cat | grep -c Accepted || true");
     assert_eq!(logins, "0\n", "nothing was sent to a host with another key");
