@@ -5,9 +5,11 @@ says, both those that come in and those that go out. Operations take a moment. E
 `default`, except the project `bare`. Public addresses are in 127/8, so that a test can listen there.
 
   POST /_fault  {"method": "instances.insert", "skip": 0, "times": 1, "kind": …}
-                kind is one of {"status", "reason"}, {"status", "raw"}, {"hang": seconds}, {"lose": true},
+                kind is one of {"status", "reason"}, {"status", "raw"}, {"hang": seconds}, {"lose": true}, {"die": true},
                 {"fail": {"code", "message", "status"}}, {"slow": seconds} or {"finished": true}; the last three are
-                about the operation
+                about the operation. What dies loses the answer, and from then on nobody answers anything.
+                {"every": 2, "kind": …} hits all calls but each second one; {"lag": 3} lets a list that was asked
+                before come three times more as it was after each change; {} ends it all
   POST /_status {"project", "path", "status"}: as the owner of an instance would at the console
   GET /_calls   what was asked so far
 """
@@ -181,9 +183,25 @@ class Cloud:
     def __init__(self, document, base):
         self.document, self.base = document, base
         self.lock = threading.Lock()
-        self.projects, self.faults, self.calls = {}, [], []
+        self.projects, self.calls = {}, []
+        self.heal()
+
+    def heal(self):
+        self.faults, self.plague, self.asked, self.dead = [], {}, 0, False
+        self.lag, self.seen = 0, {}  # each list as it was, and how often it still comes
+
+    def befall(self, fault):
+        if not fault:
+            self.heal()
+        elif "every" in fault:
+            self.plague = fault
+        elif "lag" in fault:
+            self.lag = fault["lag"]
+        else:
+            self.faults.append(fault)
 
     def fault(self, name):
+        self.asked += 1
         for fault in self.faults:
             if fault["method"] == name and fault.get("times", 1) > 0:
                 if fault.get("skip", 0) > 0:
@@ -191,7 +209,25 @@ class Cloud:
                     continue
                 fault["times"] = fault.get("times", 1) - 1
                 return fault["kind"]
-        return {}
+        return self.plague["kind"] if self.plague and self.asked % self.plague["every"] else {}
+
+    def ask(self, name, method, at, query, body, fault):
+        """The answer to a call; that to a list may be an old one."""
+        verb = name.split(".")[1]
+        if verb.startswith("get"):
+            return self.act(name, method, at, query, body, fault)
+        if verb not in ("list", "aggregatedList"):
+            answer = self.act(name, method, at, query, body, fault)
+            self.seen = {key: (old, self.lag) for key, (old, _) in self.seen.items()}
+            return answer
+        key = json.dumps([name, at, query])
+        old, left = self.seen.get(key, (None, 0))
+        if left > 0:
+            self.seen[key] = (old, left - 1)
+            return json.loads(old)
+        answer = self.act(name, method, at, query, body, fault)
+        self.seen[key] = (json.dumps(answer), 0)
+        return answer
 
     def act(self, name, method, at, query, body, fault):
         """Does what a method says and returns its answer."""
@@ -395,10 +431,13 @@ class Handler(http.server.BaseHTTPRequestHandler):
             return self.answer(200, "{}")
         if url.path == "/_fault":
             with cloud.lock:
-                cloud.faults = [*cloud.faults, body] if body else []
+                cloud.befall(body)
             return self.answer(200, "{}")
         fault = {}
         with cloud.lock:
+            if cloud.dead:
+                self.close_connection = True
+                return None
             call = {"method": None, "query": query, "body": body, "authorization": self.headers.get("authorization")}
             cloud.calls.append(call)
             try:
@@ -415,15 +454,16 @@ class Handler(http.server.BaseHTTPRequestHandler):
                 else:
                     if "request" in method:
                         cloud.document.check(body, method["request"], "resource")
-                    answer = cloud.act(name, method, at, query, body, fault)
+                    answer = cloud.ask(name, method, at, query, body, fault)
                     cloud.document.check(answer, method["response"], "answer")
                     status, text = 200, json.dumps(answer)
             except Refused as refused:
                 status, text = refused.status, json.dumps(refused.body)
             call["status"] = status
+            cloud.dead = "die" in fault
         if "hang" in fault:
             time.sleep(fault["hang"])
-        if "hang" in fault or "lose" in fault:
+        if {"hang", "lose", "die"} & set(fault):
             self.close_connection = True
             return None
         return self.answer(status, text)

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use cloud_core::{HostSpec, HostState, Phase, ProviderError, Secret, Site};
+use cloud_core::{HostSpec, HostState, Phase, ProviderError, Secret};
+use tokio::time::{Instant, sleep};
 
 use crate::api::Launch;
 use crate::aws::Aws;
@@ -103,15 +104,18 @@ impl Aws {
 
     /// The network of the host's site, with what a crash left out of it.
     async fn network_for(&self, spec: &HostSpec) -> Result<Network, ProviderError> {
-        let find = async || Ok(self.sites().await?.into_iter().find(|site| site.name == spec.site));
         // What was made a moment ago may not show yet.
-        let site: Site = match self.until(self.tuning.visible, &format!("site {}", spec.site), find).await {
-            Err(error) if error.is_retryable() => {
-                find().await?.ok_or_else(|| ProviderError::NotFound(format!("site {}", spec.site)))?
+        let deadline = Instant::now() + self.tuning.visible;
+        loop {
+            let site = self.sites().await?.into_iter().find(|site| site.name == spec.site);
+            if let Some(site) = site {
+                return self.ensure_network(&site).await;
             }
-            found => found?,
-        };
-        self.ensure_network(&site).await
+            if Instant::now() + self.tuning.poll > deadline {
+                return Err(ProviderError::NotFound(format!("site {}", spec.site)));
+            }
+            sleep(self.tuning.poll).await;
+        }
     }
 
     /// Runs an instance in the first zone with room; returns its id.

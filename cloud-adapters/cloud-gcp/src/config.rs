@@ -154,6 +154,8 @@ pub(crate) struct Tuning {
     pub(crate) poll: Duration,
     /// For an operation on a network: mostly ten seconds, at times a minute.
     pub(crate) network: Duration,
+    /// For something just made to show in the lists: mostly at once.
+    pub(crate) visible: Duration,
     /// For an operation on an instance, and until it runs or is gone.
     pub(crate) instance: Duration,
     /// For a TCP connection to a host: one lost packet is sent again after a second.
@@ -173,6 +175,7 @@ impl Default for Tuning {
             call: seconds(60),
             poll: seconds(1),
             network: seconds(180),
+            visible: seconds(30),
             instance: seconds(300),
             dial: seconds(5),
             page: 200,

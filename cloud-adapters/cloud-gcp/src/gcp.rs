@@ -101,17 +101,24 @@ impl Gcp {
         let own = [&[self.config.fleet.as_str(), self.config.project.as_str()], parts].concat();
         for attempt in 0..MAX_ATTEMPTS {
             let id = plan::request_id(&own, attempt);
-            match self.when_idle(async || insert(&id).await).await {
-                Ok(_) => {}
-                Err(failure) if failure.class() == Class::Exists => last = failure,
+            let new = match self.when_idle(async || insert(&id).await).await {
+                Ok(end) => end == End::Now,
+                Err(failure) if failure.class() == Class::Exists => {
+                    last = failure;
+                    true
+                }
                 Err(failure) if failure.stage == Stage::Earlier => {
                     last = failure;
                     continue;
                 }
                 Err(failure) => return Err(failure),
-            }
+            };
             if let Some(made) = find().await? {
                 return Ok(made);
+            }
+            if new {
+                // It is there, and the list lags behind.
+                sleep(self.tuning.poll).await;
             }
         }
         Err(last)

@@ -1,6 +1,7 @@
 //! Hosts: instances found by their labels, made under a request id, removed until they are gone.
 
 use cloud_core::{HostSpec, HostState, Phase, ProviderError};
+use tokio::time::{Instant, sleep};
 
 use crate::api::Launch;
 use crate::cloud_init;
@@ -44,7 +45,13 @@ impl Gcp {
             Some(there) => there,
             None => {
                 let place = self.place_for(spec).await?;
-                self.launch(spec, &place).await?
+                let made = self.launch(spec, &place).await?;
+                // Whoever looks for the host next looks in the lists.
+                self.until(self.tuning.visible, &what, async || {
+                    Ok(self.instance_of(&spec.name).await?.map(drop))
+                })
+                .await?;
+                made
             }
         };
         self.settle(spec, &seen).await
@@ -87,9 +94,18 @@ impl Gcp {
 
     /// The network of the host's site, with what a crash left out of it.
     async fn place_for(&self, spec: &HostSpec) -> Result<Place, ProviderError> {
-        let site = self.sites().await?.into_iter().find(|site| site.name == spec.site);
-        let site = site.ok_or_else(|| ProviderError::NotFound(format!("site {}", spec.site)))?;
-        self.ensure_network(&site).await
+        // What was made a moment ago may not show yet.
+        let deadline = Instant::now() + self.tuning.visible;
+        loop {
+            let site = self.sites().await?.into_iter().find(|site| site.name == spec.site);
+            if let Some(site) = site {
+                return self.ensure_network(&site).await;
+            }
+            if Instant::now() + self.tuning.poll > deadline {
+                return Err(ProviderError::NotFound(format!("site {}", spec.site)));
+            }
+            sleep(self.tuning.poll).await;
+        }
     }
 
     /// Makes an instance in the first zone with room.

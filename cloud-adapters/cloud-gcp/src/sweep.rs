@@ -1,5 +1,7 @@
 //! Removal: of networks, of addresses, and of whatever else still bears the fleet's mark.
 
+use std::collections::BTreeSet;
+
 use cloud_core::{Leftover, Phase, ProviderError, all_of};
 
 use crate::api::Address;
@@ -56,21 +58,28 @@ impl Gcp {
     async fn remove_pieces(&self, site: Option<&str>) -> Result<Vec<ProviderError>, ProviderError> {
         let Pieces { networks, rules } = self.pieces(site).await?;
         let mut failed = Vec::new();
+        // Their networks cannot go either; to ask would be to wait.
+        let mut held = BTreeSet::new();
         for rule in &rules {
             let what = format!("firewall rule {}", rule.name);
-            failed.extend(self.remove(&what, async || self.api.delete_rule(&rule.name).await).await.err());
+            if let Err(error) = self.remove(&what, async || self.api.delete_rule(&rule.name).await).await {
+                failed.push(error);
+                held.insert(&rule.network);
+            }
         }
         let subnets = self.api.subnets().await.map_err(|f| f.about("the fleet's subnetworks"))?;
         for subnet in subnets.iter().filter(|subnet| self.owns(&subnet.description, site)) {
             let what = format!("subnetwork {}", subnet.name);
-            failed
-                .extend(self.remove(&what, async || self.api.delete_subnet(&subnet.name).await).await.err());
+            let delete = async || self.api.delete_subnet(&subnet.name).await;
+            if let Err(error) = self.remove(&what, delete).await {
+                failed.push(error);
+                held.insert(&subnet.network);
+            }
         }
-        for network in &networks {
+        for network in networks.iter().filter(|network| !held.contains(&network.name)) {
             let what = format!("network {}", network.name);
-            failed.extend(
-                self.remove(&what, async || self.api.delete_network(&network.name).await).await.err(),
-            );
+            let delete = async || self.api.delete_network(&network.name).await;
+            failed.extend(self.remove(&what, delete).await.err());
         }
         Ok(failed)
     }

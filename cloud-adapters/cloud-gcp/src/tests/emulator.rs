@@ -6,6 +6,7 @@
 mod document;
 mod faults;
 mod hosts;
+mod matrix;
 mod networks;
 mod server;
 
@@ -92,6 +93,7 @@ fn tuning() -> Tuning {
         call: Duration::from_secs(30),
         poll: Duration::from_millis(20),
         network: Duration::from_secs(5),
+        visible: Duration::from_secs(1),
         instance: Duration::from_secs(5),
         dial: Duration::from_secs(2),
         page: 3,

@@ -35,6 +35,16 @@ impl Server {
         self.fail_after(method, 0, times, kind);
     }
 
+    /// Lets every call but each `every`-th fail, whatever it asks.
+    pub(super) fn plague(&self, every: usize, kind: &Value) {
+        self.ask("POST", "/_fault", &json!({ "every": every, "kind": kind }).to_string());
+    }
+
+    /// After each change, lets a list that was asked before come so often more as it was.
+    pub(super) fn lag(&self, times: usize) {
+        self.ask("POST", "/_fault", &json!({ "lag": times }).to_string());
+    }
+
     /// Forgets what should fail.
     pub(super) fn heal(&self) {
         self.ask("POST", "/_fault", "{}");
