@@ -442,7 +442,7 @@ fn runs_killed_at_any_step_are_finished_by_the_next() {
 fn the_doctor_looks_at_machines_that_no_fleet_has_taken_over() {
     let ground = Ground::new("doctor");
     ground.describe(&ground.fingerprint("onprem-1"), Some(""));
-    ground.provision(&["doctor"]).expect(1, &["doctor --pre"]);
+    ground.provision(&["doctor"]).expect(1, &["weave.toml --pre` looks at"]);
     ground.provision(&["doctor", "--pre"]).expect(0, &["doctor: nothing found"]);
     // Behind a jump host, and asked through sudo.
     ground
