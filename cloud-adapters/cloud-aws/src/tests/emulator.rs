@@ -126,6 +126,11 @@ fn site() -> Site {
     Site { name: "aws".to_owned(), index: 1 }
 }
 
+/// For what never shows, and for an emulator that shows everything at once.
+fn brief() -> Tuning {
+    Tuning { visible: Duration::from_millis(300), ..tuning() }
+}
+
 /// Impatient, but not with one call: moto is slow on a busy machine.
 fn tuning() -> Tuning {
     Tuning {
@@ -146,7 +151,8 @@ fn tuning() -> Tuning {
 #[test]
 fn keeps_the_contract_in_the_default_vpc() {
     let emulator = Emulator::start();
-    check_contract(&emulator.cloud(), PUBLIC, Secret::new(PRIVATE)).unwrap();
+    let cloud = emulator.cloud_with(emulator.config(), brief());
+    check_contract(&cloud, PUBLIC, Secret::new(PRIVATE)).unwrap();
     emulator.assert_all_marked();
     assert_eq!(emulator.proxy.calls("CreateVpc").len(), 0);
 }
@@ -154,7 +160,7 @@ fn keeps_the_contract_in_the_default_vpc() {
 #[test]
 fn keeps_the_contract_in_an_own_network() {
     let emulator = Emulator::start_empty();
-    let cloud = emulator.cloud();
+    let cloud = emulator.cloud_with(emulator.config(), brief());
     check_contract(&cloud, PUBLIC, Secret::new(PRIVATE)).unwrap();
     emulator.assert_all_marked();
     assert_eq!(emulator.proxy.calls("CreateVpc").len(), 1);
@@ -165,7 +171,7 @@ fn keeps_the_contract_in_an_own_network() {
 fn keeps_the_contract_with_elastic_addresses() {
     let emulator = Emulator::start();
     let config = AwsConfig { elastic_ip: true, ..emulator.config() };
-    let cloud = emulator.cloud_with(config, tuning());
+    let cloud = emulator.cloud_with(config, brief());
     check_contract(&cloud, PUBLIC, Secret::new(PRIVATE)).unwrap();
     emulator.assert_all_marked();
     assert_eq!(emulator.runtime.block_on(cloud.api.addresses(&[])).unwrap(), []);

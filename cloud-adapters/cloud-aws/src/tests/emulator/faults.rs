@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use cloud_core::{Cloud as _, ProviderError};
 
-use super::{Emulator, site, spec, tuning};
+use super::{Emulator, brief, site, spec, tuning};
 use crate::config::Tuning;
 use emulators::Fault;
 
@@ -127,6 +127,7 @@ fn not_known_yet_after_the_run() {
     cloud.create_host(&spec("aws-1", 1)).unwrap();
     assert_eq!(emulator.proxy.calls("ModifyInstanceAttribute").len(), 5);
     emulator.proxy.fail("ModifyInstanceAttribute", 1000, Fault::Error(400, "InvalidInstanceID.NotFound"));
+    let cloud = emulator.cloud_with(emulator.config(), brief());
     let error = cloud.create_host(&spec("aws-1", 1)).unwrap_err();
     assert!(error.is_retryable() && error.to_string().contains("host aws-1"), "{error:?}");
 }
@@ -157,7 +158,7 @@ fn dependency_violation() {
     let cloud = emulator.cloud();
     cloud.ensure_site(&site()).unwrap();
     emulator.proxy.fail("DeleteSecurityGroup", 1000, Fault::Error(400, "DependencyViolation"));
-    let error = cloud.remove_site("aws").unwrap_err();
+    let error = emulator.cloud_with(emulator.config(), brief()).remove_site("aws").unwrap_err();
     assert!(error.is_retryable() && error.to_string().contains("security group sg-"), "{error:?}");
     emulator.proxy.heal();
     emulator.proxy.fail("DeleteSecurityGroup", 3, Fault::Error(400, "DependencyViolation"));

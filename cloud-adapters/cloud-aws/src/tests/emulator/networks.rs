@@ -3,7 +3,7 @@
 use cloud_core::{Cloud as _, ProviderError, Secret};
 use tokio::runtime::Runtime;
 
-use super::{Emulator, site, spec, tuning};
+use super::{Emulator, brief, site, spec, tuning};
 use crate::Aws;
 use crate::config::{Access, AwsConfig, Tuning};
 use crate::plan::{Rule, Tags};
@@ -234,7 +234,7 @@ fn a_named_vpc_is_used_and_never_removed() {
 #[test]
 fn a_sweep_removes_a_whole_fleet_and_names_what_stays() {
     let emulator = Emulator::start_empty();
-    let cloud = emulator.cloud_with(AwsConfig { elastic_ip: true, ..emulator.config() }, tuning());
+    let cloud = emulator.cloud_with(AwsConfig { elastic_ip: true, ..emulator.config() }, brief());
     cloud.ensure_site(&site()).unwrap();
     cloud.create_host(&spec("aws-1", 1)).unwrap();
     emulator.proxy.fail("DeleteSecurityGroup", 1000, Fault::Error(400, "DependencyViolation"));

@@ -20,6 +20,8 @@
 //! | 412 conditionNotMet | read again | `hosts::the_user_data_is_hidden` |
 //! | 404 · other 400 | not found · invalid | `faults::not_found`, `faults::invalid` |
 
+use std::time::Duration;
+
 use cloud_core::{Cloud as _, ProviderError};
 use serde_json::{Value, json};
 
@@ -34,7 +36,7 @@ fn another(emulator: &Emulator) -> Gcp {
 
 /// A run that tries nothing twice: between its calls nothing happens that a kill could interrupt.
 fn mortal(emulator: &Emulator) -> Gcp {
-    emulator.cloud_with(config(emulator), Tuning { attempts: 1, ..tuning() })
+    emulator.cloud_with(config(emulator), Tuning { attempts: 1, network: Duration::from_secs(2), ..tuning() })
 }
 
 fn config(emulator: &Emulator) -> GcpConfig {
