@@ -36,7 +36,9 @@ pub(crate) fn reloading() {
     notify(&format!("RELOADING=1\nMONOTONIC_USEC={micros}"));
 }
 
-/// Whether a service manager started this process and would start it again.
+/// Whether a service manager started this process and would start it again: systemd says so by two variables, the
+/// script for other inits by one.
 pub(crate) fn supervised() -> bool {
-    std::env::var_os("INVOCATION_ID").is_some() && std::env::var_os("NOTIFY_SOCKET").is_some()
+    let said = |variable| std::env::var_os(variable).is_some();
+    said("INVOCATION_ID") && said("NOTIFY_SOCKET") || said("WEAVE_SUPERVISED")
 }

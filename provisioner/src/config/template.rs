@@ -37,7 +37,7 @@ network = "weave"   # networks of different names never merge
 # spot = true
 # disk_gib = 10
 
-# Machines that exist already and run systemd. Nothing is downloaded there.
+# Machines that exist already and run systemd, OpenRC or SysV init. Nothing is downloaded there.
 [onprem]
 
 [[onprem.hosts]]

@@ -169,15 +169,22 @@ fn wait_ready(child: &mut Child, gateway: &Client) -> anyhow::Result<()> {
 pub(super) fn stop() -> anyhow::Result<ExitCode> {
     let report: Report = client(PATIENCE).value("/report")?;
     if report.process.supervised {
-        let status = Command::new("systemctl").args(["stop", "weave-gateway.service"]).status();
-        let stopped = status.context("while running systemctl")?.success();
+        // sd_booted(3): the folder is there where systemd is the init.
+        let (program, arguments, hint) = if Path::new("/run/systemd/system").is_dir() {
+            (
+                "systemctl",
+                ["stop", "weave-gateway.service"].as_slice(),
+                "see `systemctl status weave-gateway`",
+            )
+        } else {
+            ("/etc/init.d/weave-gateway", ["stop"].as_slice(), "see /var/log/weave-gateway.log")
+        };
+        let status = Command::new(program).args(arguments).status();
+        let stopped = status.with_context(|| format!("while running {program}"))?.success();
         return if stopped {
             Ok(ExitCode::SUCCESS)
         } else {
-            Err(Hint::error(
-                "the service manager would start the gateway again, and did not stop it",
-                "see `systemctl status weave-gateway`",
-            ))
+            Err(Hint::error("the service manager would start the gateway again, and did not stop it", hint))
         };
     }
     client(PATIENCE).delete("/process")?;

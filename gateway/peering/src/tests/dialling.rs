@@ -1,6 +1,5 @@
 //! Attempts: addresses in turn, the words of failures, and a flood of strangers.
 
-
 use quinn::{ApplicationClose, ConnectionClose, ConnectionError, TransportErrorCode};
 
 use super::support::{Node, Wire, credentials, linked, member, wait_until};
