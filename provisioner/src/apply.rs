@@ -109,8 +109,14 @@ impl<R: Renew> Engine<R> {
     }
 
     /// Has every gateway that stays forget those whose hosts are gone, which the cloud attests. All run by now, and what
-    /// is remembered of a gone host stays until all have done so.
+    /// is remembered of a gone host stays until all have done so. They are told twice: who knows nothing of it the first
+    /// time may hear of it from another that was not told yet.
     async fn forget_gone(self: &Arc<Self>, fleet: &Fleet, state: &FleetState) -> Result<(), Failures> {
+        self.tell_of_gone(fleet, state).await?;
+        self.tell_of_gone(fleet, state).await
+    }
+
+    async fn tell_of_gone(self: &Arc<Self>, fleet: &Fleet, state: &FleetState) -> Result<(), Failures> {
         let mut tasks = JoinSet::new();
         for gone in state.leaving(fleet) {
             let Some(HostRecord { peer, .. }) = state.hosts.get(&gone) else { continue };
