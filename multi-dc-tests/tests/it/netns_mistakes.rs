@@ -70,7 +70,7 @@ fn a_second_up_is_refused_while_the_first_works() -> anyhow::Result<()> {
         |process: &Background| process.output().iter().any(|line| line.contains("to create")).then_some(());
     first.wait_for("its plan", AT_ONCE, begun)?;
     for args in [&["up", "--clouds", CLOUDS, "--yes"][..], &["down", "--yes"]] {
-        refused(fleet.provision(args)?, 1, &["`weave-provision up`", "hint: wait until it has ended"])?;
+        refused(fleet.provision(args)?, 1, &["`weave-provision up --lab ", "hint: wait until it has ended"])?;
     }
     let ended = |process: &Background| {
         process.output().iter().any(|line| line.contains("verified: all 12 pairs")).then_some(())
